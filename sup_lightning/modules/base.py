@@ -1,0 +1,68 @@
+"""What every module of the project shares: its optimiser, and the checks that keep a run honest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from sup_lightning.errors import UserError
+
+
+class SupModule(LightningModule):
+    """A LightningModule whose optimiser and schedule come from the config and whose batches carry their step.
+
+    Args:
+        optimizer: Called with the parameter groups.
+        lr_scheduler: Called with the optimiser; stepped once for each optimiser step.
+    """
+
+    def __init__(self, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None = None) -> None:
+        super().__init__()
+        self._make_optimizer = optimizer
+        self._make_lr_scheduler = lr_scheduler
+
+    def parameter_groups(self) -> list[dict[str, Any]] | list[nn.Parameter]:
+        """What the optimiser is given: the parameters that train."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self._make_optimizer(self.parameter_groups())
+        if self._make_lr_scheduler is None:
+            return optimizer
+        scheduler = self._make_lr_scheduler(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def check_step(self, step: int) -> None:
+        """Stop a run whose data and weights are at different steps: it would be another experiment."""
+        if step != self.global_step:
+            raise RuntimeError(f"the batch is for step {step}, but the weights are at step {self.global_step}")
+
+    def check_finite(self, losses: Tensor, step: int, labels: Sequence[str] | None = None) -> None:
+        """Stop at the first loss that is not finite.
+
+        Args:
+            losses: `[n_steps]`, or `[n_steps, n_instances]`.
+            step: The optimiser step of the first row.
+            labels: Names of the instances.
+        """
+        if torch.isfinite(losses).all():
+            return
+        row = int((~torch.isfinite(losses.reshape(len(losses), -1)).all(dim=1)).nonzero()[0])
+        where = f"at step {step + row}"
+        if losses.ndim > 1:
+            column = int((~torch.isfinite(losses[row])).nonzero()[0])
+            where += f" in instance {column}" + (f" ({labels[column]})" if labels else "")
+        raise UserError(f"the loss is not finite {where}; lower the learning rate or look at the data")
+
+    @property
+    def logs_now(self) -> bool:
+        """Whether Lightning will write what the training step logs now.
+
+        Calling `self.log` on the other steps costs more than a toy step and writes nothing.
+        """
+        completed = self.global_step + int(self.automatic_optimization)  # Lightning's own step comes after ours
+        return completed % self.trainer.log_every_n_steps == 0

@@ -1,0 +1,22 @@
+"""Shared set-up: one thread (so that forked ranks are safe), a clean command line, files only below tmp_path."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch is imported
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setattr("sys.argv", ["sup"])  # LightningCLI warns where it finds arguments that are pytest's
+    monkeypatch.chdir(tmp_path)
+    yield
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
