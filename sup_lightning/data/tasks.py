@@ -1,0 +1,24 @@
+"""Target functions: what a network is to compute from the features."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+
+class Task(ABC):
+    """Maps features `[..., n_features, batch]` to targets `[..., n_outputs, batch]`."""
+
+    def n_outputs(self, n_features: int) -> int:
+        """Number of targets."""
+        return n_features
+
+    @abstractmethod
+    def __call__(self, features: Tensor) -> Tensor:
+        """The targets of a batch."""
+
+
+class Identity(Task):
+    """Reconstruct the features themselves."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return features

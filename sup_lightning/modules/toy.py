@@ -1,0 +1,181 @@
+"""The LightningModule of the toy models: all instances of a sweep, several optimiser steps to a training batch."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LRScheduler
+
+from sup_lightning.errors import reject
+from sup_lightning.functional.keyed_random import keyed_uniform
+from sup_lightning.metrics.reconstruction import FractionOfVarianceUnexplained, LossGivenActive, WeightedSquaredError
+from sup_lightning.modules.base import SupModule
+from sup_lightning.modules.counters import count_optimizer_steps_as_batches
+from sup_lightning.nn.bottleneck import BottleneckModel
+from sup_lightning.nn.toy import ToyNetwork
+from sup_lightning.sweep import Sweep
+
+
+class Batch(Protocol):
+    """What a step needs of a batch; `data.synthetic.ToyBatch` is one."""
+
+    step: int
+    rows: tuple[int, int]
+    features: Tensor
+    targets: Tensor
+
+
+class Chunk(Protocol):
+    """Batches of consecutive steps; `data.synthetic.ToyChunk` is one."""
+
+    step: int
+
+    def __iter__(self) -> Any: ...
+
+
+class ToyModel(SupModule):
+    """Trains every instance of a toy network at once.
+
+    The loss is the sum over instances of each instance's importance-weighted squared error (a sum over features, a
+    mean over rows), so no instance sees another's gradient. AdamW without weight decay is the default: decay is a
+    force of its own on the geometry.
+
+    Args:
+        n_features: Number of features; linked from the data.
+        net: The network, called with `n_features` and the seed of each instance.
+        importance: Weight of each feature's error: one number, or one for each feature.
+        importance_decay: Multiplies the importance of feature i by `importance_decay ** i`.
+        dropout: Rate of inverted dropout on the hidden layer while training.
+        sweep: What varies along the instances axis.
+        optimizer: Called with the parameters.
+        lr_scheduler: Called with the optimiser; stepped at each optimiser step.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        net: Callable[[int, list[int]], ToyNetwork] = BottleneckModel,
+        importance: float | list[float] = 1.0,
+        importance_decay: float = 1.0,
+        dropout: float = 0.0,
+        sweep: Sweep | dict[str, Any] | None = None,
+        optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-3, weight_decay=0.0, fused=True),
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__(optimizer, lr_scheduler)
+        self.automatic_optimization = False
+        self.sweep = Sweep.of(sweep)
+        self._remember_hyperparameters()
+        self.net = net(n_features, self.sweep.seeds)
+        if not importance_decay > 0:
+            reject("importance_decay", importance_decay, "a positive number")
+        powers = importance_decay ** torch.arange(n_features)
+        values = [_importance(value, n_features) for value in self.sweep.values("importance", importance)]
+        self.register_buffer("importance", torch.stack(values) * powers, persistent=False)
+        self.dropout = [float(rate) for rate in self.sweep.values("dropout", dropout)]
+        for rate in self.dropout:
+            if not 0 <= rate < 1:
+                reject("dropout", rate, "a number in [0, 1)")
+        self.val_loss = WeightedSquaredError(self.importance)
+        self.val_fvu = FractionOfVarianceUnexplained(self.sweep.n_instances, n_features)
+        self.val_loss_given_active = LossGivenActive(self.importance)
+        self.instance_values: dict[str, Tensor] = {}
+        """The newest validation results of each instance, `[n_instances]` each."""
+
+    importance: Tensor
+
+    def _remember_hyperparameters(self) -> None:
+        """Keep plain values only, so that a checkpoint loads without running any code of its own."""
+        self.save_hyperparameters(ignore=["sweep"], logger=False)
+        self.hparams["sweep"] = self.sweep.as_dict()
+        for name in ("net", "optimizer", "lr_scheduler"):
+            if callable(self.hparams.get(name)):  # given as Python objects; from a config these are class paths
+                del self.hparams[name]
+
+    def feature_directions(self) -> Tensor:
+        """`[n_instances, n_features, n_hidden]`."""
+        return self.net.feature_directions()
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.net(features)
+
+    def instance_losses(self, batch: Batch) -> Tensor:
+        """The training loss of each instance, `[n_instances]`. Override this for another loss."""
+        return self.net.loss(batch.features, batch.targets, self.importance, self._dropout_factors(batch))
+
+    def _dropout_factors(self, batch: Batch) -> Tensor | None:
+        """Inverted-dropout factors `[n_instances, batch, n_hidden]`, keyed by (seed, step, global row)."""
+        if not any(self.dropout):
+            return None
+        first_row, total_rows = batch.rows
+        seeds = self.sweep.axes["seed"]
+        uniform = keyed_uniform("dropout", seeds, batch.step, (self.net.n_hidden, total_rows)).to(self.device)
+        uniform = uniform[..., first_row : first_row + batch.features.shape[-2]]
+        rate = torch.tensor(self.dropout, device=self.device).view(self.sweep.n_points, self.sweep.n_seeds, 1, 1)
+        return torch.where(uniform >= rate, 1 / (1 - rate), 0.0).flatten(0, 1).mT
+
+    def training_step(self, chunk: Chunk) -> None:
+        self.check_step(chunk.step)
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        losses = []
+        for batch in chunk:
+            batch = self.transfer_batch_to_device(batch, self.device, 0) if self.device.type != "cpu" else batch
+            loss = self.instance_losses(batch)
+            optimizer.zero_grad()
+            self.manual_backward(loss.sum())
+            optimizer.step()
+            if isinstance(scheduler, LRScheduler):
+                scheduler.step()
+            losses.append(loss.detach())
+        count_optimizer_steps_as_batches(self.trainer, len(losses))
+        stacked = torch.stack(losses)
+        self.check_finite(stacked, chunk.step, self.sweep.labels)
+        if self.logs_now:
+            self.log("train/loss", stacked[-1].mean(), prog_bar=True)
+
+    def validation_step(self, batch: Batch) -> None:
+        self._update_metrics(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val")
+
+    def test_step(self, batch: Batch) -> None:
+        self._update_metrics(batch)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test")
+
+    def predict_step(self, batch: Batch) -> Tensor:
+        return self(batch.features)
+
+    def _update_metrics(self, batch: Batch) -> None:
+        output = self(batch.features)
+        self.val_loss.update(output, batch.targets)
+        self.val_fvu.update(output, batch.targets)
+        self.val_loss_given_active.update(output, batch.targets, batch.features)
+
+    def _log_metrics(self, stage: str) -> None:
+        """Log the mean over instances and the best, and keep each instance's values for whoever measures."""
+        loss, given_active = self.val_loss.compute(), self.val_loss_given_active.compute()
+        self.instance_values = {"loss": loss, "fvu": self.val_fvu.compute()}
+        self.instance_values |= {f"loss_{k}_active": given_active[:, k] for k in range(given_active.shape[1])}
+        for metric in (self.val_loss, self.val_fvu, self.val_loss_given_active):
+            metric.reset()
+        self.log(f"{stage}/loss", loss.mean(), prog_bar=True)
+        self.log(f"{stage}/loss_best", loss.min())
+        self.log(f"{stage}/fvu", self.instance_values["fvu"].mean())
+
+
+def _importance(value: float | Iterable[float], n_features: int) -> Tensor:
+    """One weight for each feature, `[n_features]`."""
+    weights = torch.as_tensor(value, dtype=torch.float32)
+    if weights.ndim == 0:
+        weights = weights.expand(n_features)
+    if len(weights) != n_features:
+        reject("importance", value, f"a number, or one for each of the {n_features} features")
+    if not bool((weights >= 0).all()):
+        reject("importance", value, "numbers ≥ 0")
+    return weights

@@ -1,0 +1,279 @@
+"""A lean pre-LayerNorm transformer whose parameters are named as those of TransformerLens' native model.
+
+So a state dict loads strictly there (`sup_lightning.interop.transformer_lens`), while training runs on fused attention
+and without hooks on every activation.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sup_lightning.errors import UserError, reject, require_positive
+from sup_lightning.functional.keyed_random import keyed_normal
+from sup_lightning.nn.activations import get_activation, has_mid_layernorm
+
+LOSS_CHUNK = 2**24
+"""Most logits held at once by `Transformer.loss` (64 MB in float32)."""
+
+
+class Rotary(nn.Module):
+    """Rotary position embedding of adjacent pairs (Su et al. 2021, "RoFormer"): (x0, x1) turns by position / 10000^(2i/d).
+
+    Args:
+        n_ctx: Longest sequence.
+        d_head: Size of a head, even; all of it is rotated.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, n_ctx: int, d_head: int) -> None:
+        super().__init__()
+        frequency = 1.0 / 10000 ** (torch.arange(0, d_head, 2).float() / d_head)
+        angle = torch.outer(torch.arange(n_ctx).float(), frequency).repeat_interleave(2, dim=-1)
+        self.register_buffer("cos", angle.cos(), persistent=False)
+        self.register_buffer("sin", angle.sin(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rotate `[..., T, d_head]` queries or keys."""
+        cos, sin = self.cos[: x.shape[-2]].to(x.dtype), self.sin[: x.shape[-2]].to(x.dtype)
+        turned = torch.stack((-x[..., 1::2], x[..., 0::2]), dim=-1).flatten(-2)
+        return x * cos + turned * sin
+
+
+class Attention(nn.Module):
+    """Causal self-attention.
+
+    Args:
+        d_model: Width of the residual stream.
+        n_heads: Number of heads.
+        d_head: Size of a head.
+        rotary: Applied to queries and keys, if any.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, d_head: int, rotary: Rotary | None) -> None:
+        super().__init__()
+        self.n_heads, self.d_head = n_heads, d_head
+        self.q = nn.Linear(d_model, n_heads * d_head)
+        self.k = nn.Linear(d_model, n_heads * d_head)
+        self.v = nn.Linear(d_model, n_heads * d_head)
+        self.o = nn.Linear(n_heads * d_head, d_model)
+        self.rotary = rotary
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, T, d_model]` to `[B, T, d_model]`."""
+        q, k, v = (part(x).unflatten(-1, (self.n_heads, self.d_head)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        if self.rotary is not None:
+            q, k = self.rotary(q), self.rotary(k)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.o(mixed.transpose(1, 2).flatten(-2))
+
+
+class MLP(nn.Module):
+    """Two linear maps with an activation between them, and a LayerNorm after it for `solu_ln`.
+
+    `hook_post` does nothing; it is where hooks find the neurons' activations.
+
+    Args:
+        d_model: Width of the residual stream.
+        d_mlp: Number of neurons.
+        activation: A name of `sup_lightning.nn.activations`.
+        mid_ln_eps: Epsilon of the LayerNorm over the neurons.
+    """
+
+    def __init__(self, d_model: int, d_mlp: int, activation: str, mid_ln_eps: float) -> None:
+        super().__init__()
+        self.fc_in = nn.Linear(d_model, d_mlp)
+        self.activation = get_activation(activation)
+        self.ln = nn.LayerNorm(d_mlp, eps=mid_ln_eps) if has_mid_layernorm(activation) else None
+        self.hook_post = nn.Identity()
+        self.fc_out = nn.Linear(d_mlp, d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, T, d_model]` to `[B, T, d_model]`."""
+        post = self.activation(self.fc_in(x))
+        if self.ln is not None:
+            post = self.ln(post)
+        return self.fc_out(self.hook_post(post))
+
+
+class Block(nn.Module):
+    """One layer: attention, then the MLP if there is one, each added to the residual stream."""
+
+    def __init__(self, attn: Attention, mlp: MLP | None, d_model: int, ln_eps: float, dropout: float) -> None:
+        super().__init__()
+        self.ln1 = nn.LayerNorm(d_model, eps=ln_eps)
+        self.attn = attn
+        if mlp is not None:
+            self.ln2 = nn.LayerNorm(d_model, eps=ln_eps)
+        self.mlp = mlp
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, T, d_model]` to `[B, T, d_model]`."""
+        x = x + self.dropout(self.attn(self.ln1(x)))
+        if self.mlp is not None:
+            x = x + self.dropout(self.mlp(self.ln2(x)))
+        return x
+
+
+class Transformer(nn.Module):
+    """Decoder-only pre-LayerNorm language model.
+
+    Initial weights are a function of (seed, parameter name): two models that differ in the activation, or in the number
+    of layers, share every parameter that both have, up to the depth's scale. Standard deviations are GPT-2's (0.02; 0.01
+    for positions; output projections divided by sqrt(2 n_layers)), with the MLP's output also multiplied by
+    sqrt(4 d_model / d_mlp), so that what an MLP adds to the residual stream does not grow with its width.
+
+    Args:
+        n_layers: Number of layers.
+        d_model: Width of the residual stream.
+        n_heads: Attention heads per layer.
+        d_vocab: Number of tokens.
+        n_ctx: Longest sequence.
+        d_head: Size of a head; `d_model / n_heads` if not given.
+        d_mlp: Neurons per layer; `4 d_model` if not given.
+        activation: Of the MLP: gelu, gelu_new, relu, silu, solu or solu_ln.
+        attn_only: Whether to leave the MLPs out.
+        positions: `learned` or `rotary`.
+        tied: Whether the unembedding is the embedding.
+        dropout: Probability of dropping an element of the embedding and of what a layer adds.
+        ln_eps: Epsilon of the LayerNorms on the residual stream.
+        mid_ln_eps: Epsilon of the LayerNorm over the neurons (`solu_ln`).
+        seed: Of the initial weights.
+    """
+
+    def __init__(
+        self,
+        n_layers: int,
+        d_model: int,
+        n_heads: int,
+        d_vocab: int,
+        n_ctx: int,
+        d_head: int | None = None,
+        d_mlp: int | None = None,
+        activation: str = "gelu",
+        attn_only: bool = False,
+        positions: str = "learned",
+        tied: bool = False,
+        dropout: float = 0.0,
+        ln_eps: float = 1e-5,
+        mid_ln_eps: float = 1e-5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        require_positive(n_layers=n_layers, d_model=d_model, n_heads=n_heads, d_vocab=d_vocab, n_ctx=n_ctx)
+        if d_head is None:
+            if d_model % n_heads:
+                reject("n_heads", n_heads, f"a divisor of d_model = {d_model}, or give d_head")
+            d_head = d_model // n_heads
+        if d_mlp is None:
+            d_mlp = 4 * d_model
+        require_positive(d_head=d_head, d_mlp=d_mlp)
+        if positions not in ("learned", "rotary"):
+            reject("positions", positions, "learned, rotary")
+        if positions == "rotary" and d_head % 2:
+            reject("d_head", d_head, "an even number with rotary positions")
+        if not 0 <= dropout < 1:
+            reject("dropout", dropout, "a number in [0, 1)")
+        for name, eps in {"ln_eps": ln_eps, "mid_ln_eps": mid_ln_eps}.items():
+            if not eps > 0:
+                reject(name, eps, "a positive number")
+        get_activation(activation)  # rejects an unknown name, also where there is no MLP
+
+        self.n_layers, self.d_model, self.n_heads, self.d_head = n_layers, d_model, n_heads, d_head
+        self.d_vocab, self.n_ctx, self.d_mlp = d_vocab, n_ctx, d_mlp
+        self.activation, self.attn_only, self.positions, self.tied = activation, attn_only, positions, tied
+        self.ln_eps = ln_eps
+
+        self.tok_embed = nn.Embedding(d_vocab, d_model)
+        self.pos = nn.Embedding(n_ctx, d_model) if positions == "learned" else None
+        rotary = Rotary(n_ctx, d_head) if positions == "rotary" else None
+        self.layers = nn.ModuleList(
+            Block(
+                Attention(d_model, n_heads, d_head, rotary),
+                None if attn_only else MLP(d_model, d_mlp, activation, mid_ln_eps),
+                d_model,
+                ln_eps,
+                dropout,
+            )
+            for _ in range(n_layers)
+        )
+        self.ln_out = nn.LayerNorm(d_model, eps=ln_eps)
+        self.head = nn.Linear(d_model, d_vocab, bias=False)
+        if tied:
+            self.head.weight = self.tok_embed.weight
+        self.dropout = nn.Dropout(dropout)
+        self.reset_parameters(seed)
+
+    @torch.no_grad()
+    def reset_parameters(self, seed: int) -> None:
+        """Set the initial weights of `seed`."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1:
+                std = self._initial_std(name)
+                parameter.copy_(keyed_normal(f"init/{name}", [seed], 0, parameter.shape)[0].mul_(std))
+            else:  # biases and LayerNorms
+                parameter.fill_(1.0 if ".ln" in f".{name}" and name.endswith("weight") else 0.0)
+
+    def _initial_std(self, name: str) -> float:
+        if name == "pos.weight":
+            return 0.01
+        if name.endswith("attn.o.weight"):
+            return 0.02 / math.sqrt(2 * self.n_layers)
+        if name.endswith("mlp.fc_out.weight"):
+            return 0.02 / math.sqrt(2 * self.n_layers) * math.sqrt(4 * self.d_model / self.d_mlp)
+        return 0.02
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """The normalised residual stream that the unembedding reads.
+
+        Args:
+            tokens: `[B, T]` int64, T at most `n_ctx`.
+
+        Returns:
+            `[B, T, d_model]`.
+        """
+        n_tokens = tokens.shape[-1]
+        if n_tokens > self.n_ctx:
+            raise UserError(f"the sequence has {n_tokens} tokens; allowed: at most n_ctx = {self.n_ctx}")
+        x = self.tok_embed(tokens)
+        if self.pos is not None:
+            x = x + self.pos.weight[:n_tokens]
+        x = self.dropout(x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.ln_out(x)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`[B, T]` tokens to `[B, T, d_vocab]` logits."""
+        return self.head(self.hidden(tokens))
+
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy of each target in nats.
+
+        The logits are made and used in chunks of `LOSS_CHUNK`, and made again in the backward pass if there are several:
+        at a vocabulary of 50k they would take more memory than everything else.
+
+        Args:
+            tokens: `[B, T]` int64.
+            targets: `[B, T]` int64, the token that follows each.
+
+        Returns:
+            `[B, T]` float32.
+        """
+        hidden, flat = self.hidden(tokens).flatten(0, 1), targets.flatten()
+        rows = max(1, LOSS_CHUNK // self.d_vocab)
+        if len(flat) <= rows:
+            return self._chunk_loss(hidden, flat).view_as(targets)
+        losses = [
+            checkpoint(self._chunk_loss, h, t, use_reentrant=False, preserve_rng_state=False)
+            for h, t in zip(hidden.split(rows), flat.split(rows), strict=True)
+        ]
+        return torch.cat(losses).view_as(targets)
+
+    def _chunk_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(self.head(hidden).float(), targets, reduction="none")
