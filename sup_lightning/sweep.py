@@ -28,7 +28,7 @@ class Sweep:
     >>> sweep.n_instances, sweep.seeds
     (4, [0, 1, 0, 1])
     >>> sweep.labels[2]
-    'feature_probability=0.5 seed=0'
+    'feature_probability=0.5,seed=0'
     """
 
     def __init__(
@@ -114,10 +114,10 @@ class Sweep:
 
 
 def _label(settings: dict[str, Any]) -> str:
-    return " ".join(f"{name}={_short(value)}" for name, value in settings.items())
+    return ",".join(f"{name}={_short(value)}" for name, value in settings.items())
 
 
 def _short(value: Any) -> str:
     if isinstance(value, Sequence):
         return f"[{_short(value[0])}..{_short(value[-1])}]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from sup_lightning.data.base import SupData
 from sup_lightning.data.features import FeatureDistribution, IndependentFeatures
 from sup_lightning.data.stream import Slot, StepStream
 from sup_lightning.data.tasks import Identity, Task
@@ -54,7 +54,7 @@ class ToyChunk:
         return map(self._draw, range(self.step, self.step + self.n_steps))
 
 
-class SyntheticFeatures(LightningDataModule):
+class SyntheticFeatures(SupData):
     """Sparse features and their targets, for all instances of a sweep.
 
     Args:

@@ -1,0 +1,7 @@
+"""LightningModules."""
+
+from sup_lightning.modules.base import SupModule
+from sup_lightning.modules.schedule import WarmupCosine
+from sup_lightning.modules.toy import ToyModel
+
+__all__ = ["SupModule", "ToyModel", "WarmupCosine"]

@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from sup_lightning.errors import UserError
+from sup_lightning.modules.counters import align_loops, log_at_true_step
 
 
 class SupModule(LightningModule):
@@ -35,6 +37,14 @@ class SupModule(LightningModule):
             return optimizer
         scheduler = self._make_lr_scheduler(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        steps_per_epoch = getattr(getattr(self._trainer, "datamodule", None), "steps_per_epoch", None)
+        if steps_per_epoch and self.trainer.state.fn == TrainerFn.FITTING:
+            align_loops(checkpoint, self.trainer, steps_per_epoch)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        log_at_true_step(self.trainer)
 
     def check_step(self, step: int) -> None:
         """Stop a run whose data and weights are at different steps: it would be another experiment."""

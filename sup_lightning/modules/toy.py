@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler
@@ -13,7 +14,7 @@ from sup_lightning.errors import reject
 from sup_lightning.functional.keyed_random import keyed_uniform
 from sup_lightning.metrics.reconstruction import FractionOfVarianceUnexplained, LossGivenActive, WeightedSquaredError
 from sup_lightning.modules.base import SupModule
-from sup_lightning.modules.counters import count_optimizer_steps_as_batches
+from sup_lightning.modules.counters import count_optimizer_steps_as_batches, nobody_watches_steps, step_unwatched
 from sup_lightning.nn.bottleneck import BottleneckModel
 from sup_lightning.nn.toy import ToyNetwork
 from sup_lightning.sweep import Sweep
@@ -120,13 +121,21 @@ class ToyModel(SupModule):
     def training_step(self, chunk: Chunk) -> None:
         self.check_step(chunk.step)
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizer, LightningOptimizer)
+        parameters = list(self.parameters())
+        unwatched = nobody_watches_steps(self.trainer)
         losses = []
         for batch in chunk:
             batch = self.transfer_batch_to_device(batch, self.device, 0) if self.device.type != "cpu" else batch
             loss = self.instance_losses(batch)
-            optimizer.zero_grad()
-            self.manual_backward(loss.sum())
-            optimizer.step()
+            for parameter in parameters:
+                parameter.grad = None
+            if unwatched:
+                loss.sum().backward()
+                step_unwatched(optimizer)
+            else:
+                self.manual_backward(loss.sum())
+                optimizer.step()
             if isinstance(scheduler, LRScheduler):
                 scheduler.step()
             losses.append(loss.detach())

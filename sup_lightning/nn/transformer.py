@@ -20,7 +20,7 @@ LOSS_CHUNK = 2**24
 
 
 class Rotary(nn.Module):
-    """Rotary position embedding of adjacent pairs (Su et al. 2021, "RoFormer"): (x0, x1) turns by position / 10000^(2i/d).
+    """Rotary position embedding (Su et al. 2021, "RoFormer"): the i-th pair turns by position / 10000^(2i/d_head).
 
     Args:
         n_ctx: Longest sequence.
@@ -40,7 +40,7 @@ class Rotary(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Rotate `[..., T, d_head]` queries or keys."""
         cos, sin = self.cos[: x.shape[-2]].to(x.dtype), self.sin[: x.shape[-2]].to(x.dtype)
-        turned = torch.stack((-x[..., 1::2], x[..., 0::2]), dim=-1).flatten(-2)
+        turned = torch.stack((x[..., 1::2], -x[..., 0::2]), dim=-1).flatten(-2)
         return x * cos + turned * sin
 
 
@@ -65,7 +65,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, T, d_model]` to `[B, T, d_model]`."""
-        q, k, v = (part(x).unflatten(-1, (self.n_heads, self.d_head)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        q, k, v = (
+            part(x).unflatten(-1, (self.n_heads, self.d_head)).transpose(1, 2) for part in (self.q, self.k, self.v)
+        )
         if self.rotary is not None:
             q, k = self.rotary(q), self.rotary(k)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -124,8 +126,8 @@ class Transformer(nn.Module):
     """Decoder-only pre-LayerNorm language model.
 
     Initial weights are a function of (seed, parameter name): two models that differ in the activation, or in the number
-    of layers, share every parameter that both have, up to the depth's scale. Standard deviations are GPT-2's (0.02; 0.01
-    for positions; output projections divided by sqrt(2 n_layers)), with the MLP's output also multiplied by
+    of layers, share every parameter that both have, up to the depth's scale. Standard deviations are GPT-2's (0.02;
+    0.01 for positions; output projections divided by sqrt(2 n_layers)), with the MLP's output also multiplied by
     sqrt(4 d_model / d_mlp), so that what an MLP adds to the residual stream does not grow with its width.
 
     Args:
@@ -255,8 +257,8 @@ class Transformer(nn.Module):
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy of each target in nats.
 
-        The logits are made and used in chunks of `LOSS_CHUNK`, and made again in the backward pass if there are several:
-        at a vocabulary of 50k they would take more memory than everything else.
+        The logits are made and used in chunks of `LOSS_CHUNK`, and made again in the backward pass if there are
+        several: at a vocabulary of 50k they would take more memory than everything else.
 
         Args:
             tokens: `[B, T]` int64.

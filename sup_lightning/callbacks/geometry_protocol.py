@@ -1,0 +1,41 @@
+"""How a callback sees the geometry of a module: through one method, which any LightningModule can define."""
+
+from typing import Protocol, runtime_checkable
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from sup_lightning.errors import UserError
+from sup_lightning.sweep import Sweep
+
+
+@runtime_checkable
+class HasFeatureDirections(Protocol):
+    """A module that says where its features are.
+
+    Optional attributes: `sweep`, which names the instances; `instance_values`, a dict of the newest validation
+    results, `[n_instances]` each.
+    """
+
+    def feature_directions(self) -> Tensor:
+        """`[n_instances, n_features, n_hidden]`, or `[n_features, n_hidden]` for a single model."""
+
+
+def directions_of(module: LightningModule, who: str) -> Tensor:
+    """The module's feature directions, `[n_instances, n_features, n_hidden]`, detached."""
+    if not isinstance(module, HasFeatureDirections):
+        raise UserError(f"{who} needs a module with a method feature_directions(); {type(module).__name__} has none")
+    W = module.feature_directions().detach()
+    return W if W.ndim == 3 else W.unsqueeze(0)
+
+
+def sweep_of(module: LightningModule, n_instances: int) -> Sweep:
+    """The module's sweep; plain numbering if it has none that fits."""
+    sweep = getattr(module, "sweep", None)
+    return sweep if isinstance(sweep, Sweep) and sweep.n_instances == n_instances else Sweep(seed=n_instances)
+
+
+def feature_probability_of(trainer: Trainer) -> Tensor | None:
+    """p of the data, `[n_instances, n_features]`, if the DataModule tells it."""
+    p = getattr(trainer.datamodule, "feature_probability", None)  # type: ignore[attr-defined]
+    return p if isinstance(p, Tensor) else None

@@ -1,0 +1,76 @@
+"""What is needed to know later what a run was: versions, commit, command, seed, and how it ended."""
+
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+PACKAGES = ("sup_lightning", "torch", "lightning", "torchmetrics", "transformer-lens", "numpy")
+
+
+def run_record(seed: int | None) -> dict[str, Any]:
+    """Versions, commit, command and seed as plain values."""
+    return {
+        **{f"version/{name}": importlib.metadata.version(name) for name in PACKAGES},
+        "version/python": platform.python_version(),
+        "commit": _commit(),
+        "command": shlex.join(["sup", *sys.argv[1:]]),
+        "seed": seed,
+    }
+
+
+def _commit() -> str:
+    """The commit of the source tree, with a + if files differ from it; `unknown` outside a repository."""
+    where = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"],
+            cwd=where, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return commit.stdout.strip()
+
+
+class RunRecord(Callback):
+    """Writes `run.yaml` at the start, and at the end TensorBoard's HPARAMS entry: settings, record, final metrics.
+
+    Args:
+        settings: The resolved config.
+        seed: The run's seed.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], seed: int | None) -> None:
+        self.settings = dict(settings)
+        self.seed = seed
+        self.record: dict[str, Any] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.record = run_record(self.seed)
+        if trainer.is_global_zero and trainer.log_dir and not trainer.fast_dev_run:
+            path = Path(trainer.log_dir) / "run.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(yaml.safe_dump(self.record, sort_keys=False))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and trainer.logger and not trainer.fast_dev_run:
+            final = {f"hp/{name}": float(v) for name, v in trainer.callback_metrics.items() if v.numel() == 1}
+            trainer.logger.log_hyperparams({**_flat(self.settings), **self.record}, metrics=final)  # type: ignore[call-arg]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level of dotted names; lists as text, nothing as nothing."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    return flat

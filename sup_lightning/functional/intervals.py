@@ -1,0 +1,43 @@
+"""Intervals over training seeds."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def seed_interval(values: Tensor, level: float = 0.95, n_resamples: int = 1000) -> tuple[Tensor, Tensor, Tensor]:
+    """Median over seeds, with a percentile-bootstrap interval that resamples seeds.
+
+    NaN values are left out. With one seed there is no interval: both ends are NaN.
+
+    Args:
+        values: `[..., n_seeds]`.
+        level: Coverage aimed at.
+        n_resamples: Bootstrap samples; the same ones in every call, so that a repeated call agrees.
+
+    Returns:
+        Median, low and high end, each `[...]`.
+
+    >>> median, low, high = seed_interval(torch.arange(9.0))
+    >>> median.item(), bool(low < 4 < high)
+    (4.0, True)
+    """
+    array = values.detach().double().cpu().numpy()
+    n_seeds = array.shape[-1]
+    with np.errstate(all="ignore"):
+        median = _nanmedian(array)
+        if n_seeds == 1:
+            ends = np.full((2, *median.shape), np.nan)
+        else:
+            draws = np.random.default_rng(0).integers(0, n_seeds, size=(n_resamples, n_seeds))
+            medians = _nanmedian(array[..., draws])
+            ends = np.nanquantile(medians, [(1 - level) / 2, (1 + level) / 2], axis=-1)
+    middle, low, high = (torch.from_numpy(np.asarray(part)).float() for part in (median, ends[0], ends[1]))
+    return middle, low, high
+
+
+def _nanmedian(array: np.ndarray) -> np.ndarray:
+    """Median over the last axis without NaN; NaN if nothing is left."""
+    empty = np.isnan(array).all(axis=-1)
+    filled = np.where(empty[..., None], 0.0, array)
+    return np.where(empty, np.nan, np.nanmedian(filled, axis=-1))

@@ -1,0 +1,139 @@
+"""How selective neurons are: heavy tails of their activations, and the same in a random basis.
+
+A neuron that is silent but for rare strong responses has a large kurtosis; a random direction through the same
+activations mixes many neurons and is nearly Gaussian (kurtosis 3). The difference says how much the neuron basis is
+privileged (Elhage et al. 2023, "Privileged Bases in the Transformer Residual Stream").
+"""
+
+import torch
+from torch import Tensor
+
+from sup_lightning.functional.keyed_random import keyed_normal
+
+FULL_ROTATION = 4096
+"""Up to this many neurons the whole space is rotated; beyond, only some directions are taken."""
+SOME_DIRECTIONS = 256
+CHUNK = 2**22
+"""Most activations held in float64 at once."""
+
+
+def power_sums(activations: Tensor) -> Tensor:
+    """Count and sums of the first four powers of each neuron's activation; they add over batches and ranks.
+
+    Args:
+        activations: `[..., n_neurons]`.
+
+    Returns:
+        `[5, n_neurons]` float64: n, Σx, Σx², Σx³, Σx⁴.
+
+    >>> power_sums(torch.tensor([[1.0], [2.0]])).T
+    tensor([[ 2.,  3.,  5.,  9., 17.]], dtype=torch.float64)
+    """
+    flat = activations.flatten(end_dim=-2)
+    n_rows, n_neurons = flat.shape
+    sums = torch.zeros(5, n_neurons, dtype=torch.float64, device=flat.device)
+    for part in flat.split(max(1, CHUNK // n_neurons)):
+        x = part.double()
+        power = torch.ones_like(x)
+        for order in range(1, 5):
+            power = power * x
+            sums[order] += power.sum(dim=0)
+    sums[0] = n_rows
+    return sums
+
+
+def kurtosis_from_power_sums(sums: Tensor) -> Tensor:
+    """Kurtosis m₄ / m₂² of each neuron (3 for a Gaussian), NaN for one that is constant.
+
+    In float64 the error is about 1e-16 (mean / standard deviation)⁴.
+
+    Args:
+        sums: `[5, n_neurons]` of `power_sums`.
+
+    Returns:
+        `[n_neurons]` float64.
+    """
+    mean, x2, x3, x4 = sums[1:] / sums[0]
+    variance = x2 - mean**2
+    fourth = x4 - 4 * mean * x3 + 6 * mean**2 * x2 - 3 * mean**4
+    return torch.where(variance > 1e-12 * x2, fourth / variance**2, torch.nan)
+
+
+def kurtosis(activations: Tensor) -> Tensor:
+    """Kurtosis of each neuron over all samples (3 for a Gaussian), NaN for one that is constant.
+
+    Args:
+        activations: `[..., n_neurons]`.
+
+    Returns:
+        `[n_neurons]` float64.
+
+    >>> kurtosis(torch.tensor([[0.0, 1.0], [0.0, -1.0], [0.0, 1.0], [4.0, -1.0]]))
+    tensor([2.3333, 1.0000], dtype=torch.float64)
+    """
+    return kurtosis_from_power_sums(power_sums(activations))
+
+
+def random_directions(n_neurons: int, seed: int = 0) -> Tensor:
+    """Random orthonormal directions in activation space, uniformly distributed.
+
+    All `n_neurons` of a rotation up to `FULL_ROTATION` neurons; `SOME_DIRECTIONS` of it beyond, where the whole would
+    cost more than the model.
+
+    Args:
+        n_neurons: Dimensions of the space.
+        seed: Picks the rotation.
+
+    Returns:
+        `[n_neurons, n_directions]` float32, orthonormal columns.
+
+    >>> q = random_directions(8)
+    >>> bool(torch.allclose(q.T @ q, torch.eye(8), atol=1e-6))
+    True
+    """
+    n_directions = n_neurons if n_neurons <= FULL_ROTATION else SOME_DIRECTIONS
+    gaussian = keyed_normal("rotation", [seed], 0, [n_neurons, n_directions])[0].double()
+    q, r = torch.linalg.qr(gaussian)
+    return (q * r.diagonal().sign()).float()  # signs as in Mezzadri 2007: else not uniform
+
+
+def rotated_kurtosis(activations: Tensor, seed: int = 0) -> Tensor:
+    """Kurtosis along random orthonormal directions: what a basis without meaning would give.
+
+    Args:
+        activations: `[..., n_neurons]`.
+        seed: Picks the directions.
+
+    Returns:
+        `[n_directions]` float64.
+
+    >>> one_hot = torch.eye(64)
+    >>> bool(kurtosis(one_hot).median() > 10 * rotated_kurtosis(one_hot).median())
+    True
+    """
+    return kurtosis(activations.float() @ random_directions(activations.shape[-1], seed).to(activations.device))
+
+
+def dead_neurons(activations: Tensor, threshold: float = 0.0) -> Tensor:
+    """Which neurons never rise above a threshold.
+
+    Args:
+        activations: `[..., n_neurons]`.
+        threshold: What a live neuron exceeds at least once.
+
+    Returns:
+        `[n_neurons]` bool.
+
+    >>> dead_neurons(torch.tensor([[0.0, 1.0], [-1.0, 0.0]]))
+    tensor([ True, False])
+    """
+    return activations.flatten(end_dim=-2).amax(dim=0) <= threshold
+
+
+def dead_fraction(activations: Tensor, threshold: float = 0.0) -> Tensor:
+    """Fraction of neurons that never rise above a threshold, a scalar.
+
+    >>> dead_fraction(torch.tensor([[0.0, 1.0], [-1.0, 0.0]]))
+    tensor(0.5000)
+    """
+    return dead_neurons(activations, threshold).float().mean()

@@ -1,0 +1,157 @@
+"""`sup fit`, `validate`, `test` and `predict`: LightningCLI with checked links, run directories and short errors."""
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+# Imported so that configs can name these classes without their modules.
+from sup_lightning import callbacks, data, modules, nn  # noqa: F401
+from sup_lightning.callbacks.checkpoint import LastCheckpoint
+from sup_lightning.callbacks.progress import StepProgressBar
+from sup_lightning.callbacks.run_record import RunRecord
+from sup_lightning.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from sup_lightning.errors import UserError, require_positive
+from sup_lightning.run_directory import RunDirectory
+from sup_lightning.sweep import Sweep
+from sup_lightning.usage import cause, explain
+
+LINKS = ("n_features", "d_vocab", "n_ctx")
+"""Sizes that the data sets and the model must share."""
+
+
+class SupArgumentParser(LightningArgumentParser):
+    """A parser whose errors are one line, and which takes no abbreviation: it might be another option tomorrow."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UserError(explain(message, self._option_names())) from ex
+
+    def _option_names(self) -> list[str]:
+        parsers = [self, *self._subcommands_action._name_parser_map.values()] if self._subcommands_action else [self]
+        flags = [flag for parser in parsers for action in parser._actions for flag in action.option_strings]
+        return [flag.removeprefix("--") for flag in flags]
+
+
+class SupCLI(LightningCLI):
+    """LightningCLI in subclass mode; every part of an experiment is named in its config."""
+
+    def __init__(self, args: list[str] | None = None) -> None:
+        self.run_directory: RunDirectory | None = None
+        super().__init__(
+            pl.LightningModule,
+            pl.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            save_config_callback=SaveConfigCallback,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"enable_model_summary": False},
+            parser_class=SupArgumentParser,
+            args=args,
+        )
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--seed_everything", type=int, default=0, help="Seed of initial weights, batches and dropout (default: 0)."
+        )
+        parser.add_argument("--experiment", type=str, default="default", help="Name of the experiment's folder.")
+        parser.add_argument("--version", type=str | None, help="Name of the run; the next free number if left out.")
+        parser.add_argument("--runs", type=str, default="lightning_logs", help="Folder of all runs.")
+        parser.add_argument("--threads", type=int | None, help="CPU threads; small models are fastest with 1.")
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(Sweep, "sweep")
+        parser.add_lightning_class_args(LastCheckpoint, "checkpoint")
+        parser.link_arguments("seed_everything", "sweep.first_seed")
+        for part in ("data", "model"):
+            parser.link_arguments("sweep", f"{part}.init_args.sweep", apply_on="instantiate")
+        for name in LINKS:
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """The config describes the model; a checkpoint does not change it behind the user's back."""
+
+    @property
+    def settings(self) -> Any:
+        """The config of the present subcommand."""
+        return self.config[self.subcommand]
+
+    def before_instantiate_classes(self) -> None:
+        """Fill what is left open from what is given, and choose the run directory."""
+        if self.settings.threads is not None:
+            require_positive(threads=self.settings.threads)
+            torch.set_num_threads(self.settings.threads)
+        for part in ("data", "model"):
+            arguments = self.settings[part].init_args
+            if "seed" in arguments and arguments.seed is None:
+                arguments.seed = self.settings.seed_everything
+        if self.subcommand == "fit":
+            resume = self.settings.ckpt_path == "last"
+            self.run_directory = RunDirectory(
+                self.settings.runs, self.settings.experiment, self.settings.version, resume
+            )
+            self.settings.version = self.run_directory.version
+            if resume:
+                self.settings.ckpt_path = str(self.run_directory.last_checkpoint)
+        if self.settings.ckpt_path:
+            read_checkpoint(self.settings.ckpt_path)
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # the parser wraps what constructors say
+            raise cause(error) from error
+        self._check_links()
+
+    def _check_links(self) -> None:
+        """A size that the user gives for the model as well must be the one that the data has."""
+        given = self.settings.model.init_args
+        for name in LINKS:
+            linked = getattr(self.datamodule, name, None)
+            if name in given and given[name] is not None and linked is not None and given[name] != linked:
+                raise UserError(f"model.{name} is {given[name]}, but data.{name} is {linked}; leave the model's out")
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """The trainer of the config, with what every run has: logger, checkpoint, bar, record, atomic files."""
+        trainer = self.config_init[self.subcommand].trainer
+        if self.run_directory is not None and trainer.logger in (None, True):
+            directory = self.run_directory
+            kwargs["logger"] = TensorBoardLogger(
+                directory.root, directory.experiment, directory.version, default_hp_metric=False
+            )
+        given = list(trainer.callbacks or [])
+        if trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in given):
+            given.append(StepProgressBar())
+        if self.subcommand == "fit":
+            given.append(RunRecord(self._plain_settings(), self.settings.seed_everything))
+        else:
+            kwargs.setdefault("logger", False)
+        kwargs["callbacks"] = given
+        if not trainer.plugins:
+            kwargs["plugins"] = [AtomicCheckpointIO()]
+        return super().instantiate_trainer(**kwargs)
+
+    def _plain_settings(self) -> dict[str, Any]:
+        self._dump_config()
+        return {name: self.config_dump[name] for name in ("experiment", "sweep", "model", "data", "trainer")}
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train; what is launched from here writes to the same run directory."""
+        assert self.run_directory is not None
+        self.run_directory.share_with_ranks()
+        try:
+            self.trainer.fit(**kwargs)
+        finally:
+            self.run_directory.forget()
+
+    @property
+    def log_dir(self) -> Path | None:
+        return self.run_directory.path if self.run_directory else None
