@@ -1,6 +1,6 @@
 """What counting tokens achieves: the losses that a language model must beat before anything is read into it.
 
-python -m benchmarks.ngram --data.sources '[{class_path: StdlibText}]' --data.d_vocab 4096 --data.n_ctx 128
+Run it as `python -m benchmarks.ngram --data configs/data/text_stdlib.yaml`.
 """
 
 from collections.abc import Iterator

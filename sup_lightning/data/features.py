@@ -74,7 +74,7 @@ class IndependentFeatures(FeatureDistribution):
         return n_features
 
     def sample(self, uniform: Tensor, feature_probability: Tensor) -> Tensor:
-        quantile = torch.addcmul(1 - 1 / feature_probability, uniform, 1 / feature_probability)
+        quantile = (uniform - (1 - feature_probability)).mul_(1 / feature_probability)
         if isinstance(self.values, UniformValues) and self.values.low == 0:
             return self.values.quantile(quantile.relu_())
         return torch.where(quantile >= 0, self.values.quantile(quantile), 0.0)

@@ -46,7 +46,9 @@ class BottleneckLoss(torch.autograd.Function):
         loss = (per_feature * importance).sum(1) / x.shape[2]
 
         # dL/d(pre-activation), up to the factor 2 · importance / batch, which is constant along a row.
-        slope = torch.ops.aten.threshold_backward(error, output, 0) if relu else error
+        slope = error
+        if relu:  # in place: for a wide batch a new tensor costs more than the arithmetic
+            torch.ops.aten.threshold_backward.grad_input(error, output, 0, grad_input=slope)
         factor = importance * (2 / x.shape[2])
         scaled_readout = readout * factor.unsqueeze(2)
         grad_hidden = torch.bmm(scaled_readout.mT, slope)

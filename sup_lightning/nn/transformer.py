@@ -40,7 +40,7 @@ class Rotary(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Rotate `[..., T, d_head]` queries or keys."""
         cos, sin = self.cos[: x.shape[-2]].to(x.dtype), self.sin[: x.shape[-2]].to(x.dtype)
-        turned = torch.stack((x[..., 1::2], -x[..., 0::2]), dim=-1).flatten(-2)
+        turned = torch.stack((-x[..., 1::2], x[..., 0::2]), dim=-1).flatten(-2)
         return x * cos + turned * sin
 
 

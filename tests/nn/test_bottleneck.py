@@ -1,0 +1,65 @@
+"""The closed-form gradient against autograd, and the law of the initial weights."""
+
+import pytest
+import torch
+
+from sup_lightning.functional import weighted_squared_error
+from sup_lightning.nn.bottleneck import BottleneckModel
+
+
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("dropout", [True, False])
+@pytest.mark.parametrize("layout", ["feature-major", "row-major"])
+def test_closed_form_gradient_is_that_of_autograd(activation: str, tied: bool, dropout: bool, layout: str) -> None:
+    torch.manual_seed(0)
+    net = BottleneckModel(6, [0, 1, 2], n_hidden=3, activation=activation, tied=tied).double()  # type: ignore[arg-type]
+    torch.nn.init.normal_(net.b)
+    x, y = torch.rand(3, 6, 40).double().mT, torch.rand(3, 6, 40).double().mT
+    if layout == "row-major":
+        x, y = x.contiguous(), y.contiguous()
+    keep = (torch.rand(3, 40, 3) > 0.3).double() / 0.7 if dropout else None
+    importance, weights = torch.rand(3, 6).double(), torch.rand(3).double()
+    closed = net.loss(x, y, importance, keep)
+    closed_grads = torch.autograd.grad((closed * weights).sum(), list(net.parameters()))
+    plain = weighted_squared_error(net(x, keep), y, importance)
+    plain_grads = torch.autograd.grad((plain * weights).sum(), list(net.parameters()))
+    torch.testing.assert_close(closed, plain, rtol=1e-12, atol=0)
+    for ours, reference in zip(closed_grads, plain_grads, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-14)
+
+
+def test_forward_is_the_formula() -> None:
+    net = BottleneckModel(5, [3], n_hidden=2)
+    x = torch.rand(1, 7, 5)
+    torch.testing.assert_close(net(x)[0], torch.relu(x[0] @ net.W[0] @ net.W[0].T + net.b[0]))
+
+
+@pytest.mark.parametrize("n_instances", [1, 10, 100])
+@pytest.mark.parametrize(("n_features", "n_hidden", "std"), [(5, 2, 0.5345), (100, 20, 0.1291)])
+def test_init_law_does_not_depend_on_the_number_of_instances(
+    n_instances: int, n_features: int, n_hidden: int, std: float
+) -> None:
+    pooled = [
+        BottleneckModel(n_features, range(start, start + n_instances), n_hidden).W.detach()
+        for start in range(0, 400, n_instances)
+    ]
+    sample = torch.cat(pooled)
+    assert sample.std().item() == pytest.approx(std, rel=5 * (2 * sample.numel()) ** -0.5)
+
+
+def test_an_instance_starts_as_it_would_alone() -> None:
+    together, alone = BottleneckModel(5, [4, 9, 2], 2), BottleneckModel(5, [9], 2)
+    assert torch.equal(together.W[1], alone.W[0])
+
+
+def test_tied_weights_are_one_parameter() -> None:
+    net = BottleneckModel(5, [0], 2)
+    assert [name for name, _ in net.named_parameters()] == ["W", "b"]
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    before = net.W.detach().clone()
+    x = torch.rand(1, 100, 5)
+    net.loss(x, x, torch.ones(1, 5)).sum().backward()
+    optimizer.step()
+    moved = (net.W - before).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.01), rtol=1e-3, atol=0)  # Adam's first step: lr, once

@@ -1,0 +1,190 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.special import erf
+from sup_lightning.errors import UserError
+from sup_lightning.nn import transformer
+from sup_lightning.nn.activations import ACTIVATIONS, get_activation
+from sup_lightning.nn.transformer import MLP, Rotary, Transformer
+from torch import Tensor
+
+
+def tiny(**options: object) -> Transformer:
+    return Transformer(**{"n_layers": 2, "d_model": 16, "n_heads": 2, "d_vocab": 50, "n_ctx": 12} | options)  # type: ignore[arg-type]
+
+
+TOKENS = torch.randint(0, 50, (3, 12), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("gelu", lambda x: x * 0.5 * (1 + erf(x / math.sqrt(2)))),
+        ("gelu_new", lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))),
+        ("relu", lambda x: np.maximum(x, 0)),
+        ("silu", lambda x: x / (1 + np.exp(-x))),
+        ("solu", lambda x: x * np.exp(x) / np.exp(x).sum(-1, keepdims=True)),
+    ],
+)
+def test_activation_equals_its_formula(name: str, reference: object) -> None:
+    x = torch.randn(7, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = torch.from_numpy(reference(x.numpy()))  # type: ignore[operator]
+    torch.testing.assert_close(get_activation(name)(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_solu_keeps_the_dtype_and_sums_the_softmax_in_float32() -> None:
+    x = torch.zeros(1, 4096, dtype=torch.bfloat16)
+    x[0, 0] = 1.0
+    out = get_activation("solu")(x)
+    assert out.dtype == torch.bfloat16
+    assert out[0, 0].item() == pytest.approx(math.e / (math.e + 4095), rel=4e-3)
+
+
+def test_parameter_names() -> None:
+    names = dict(tiny(n_layers=1, activation="solu_ln").named_parameters())
+    assert list(names) == [
+        "tok_embed.weight",
+        "pos.weight",
+        *(f"layers.0.ln1.{part}" for part in ("weight", "bias")),
+        *(f"layers.0.attn.{map_}.{part}" for map_ in "qkvo" for part in ("weight", "bias")),
+        *(f"layers.0.ln2.{part}" for part in ("weight", "bias")),
+        *(f"layers.0.mlp.{map_}.{part}" for map_ in ("fc_in", "ln", "fc_out") for part in ("weight", "bias")),
+        *(f"ln_out.{part}" for part in ("weight", "bias")),
+        "head.weight",
+    ]
+    assert not any("mlp" in name or "ln2" in name for name, _ in tiny(attn_only=True).named_parameters())
+    assert "pos.weight" not in tiny(positions="rotary").state_dict()
+
+
+def test_twins_share_every_common_parameter() -> None:
+    states = [tiny(activation=activation, seed=5).state_dict() for activation in ACTIVATIONS]
+    for state in states[1:]:
+        for name in states[0]:
+            assert torch.equal(states[0][name], state[name])
+    assert not torch.equal(states[0]["head.weight"], tiny(seed=6).state_dict()["head.weight"])
+
+
+def test_initial_scales() -> None:
+    state = tiny(d_model=64, n_heads=4, d_mlp=1024, d_vocab=500, n_ctx=256).state_dict()
+    depth = math.sqrt(2 * 2)
+    expected = {
+        "tok_embed.weight": 0.02,
+        "pos.weight": 0.01,
+        "layers.0.attn.q.weight": 0.02,
+        "layers.1.attn.o.weight": 0.02 / depth,
+        "layers.0.mlp.fc_in.weight": 0.02,
+        "layers.1.mlp.fc_out.weight": 0.02 / depth * math.sqrt(4 * 64 / 1024),
+        "head.weight": 0.02,
+    }
+    for name, std in expected.items():
+        assert state[name].std().item() == pytest.approx(std, rel=0.05), name
+    assert state["layers.0.ln1.weight"].eq(1).all()
+    assert state["ln_out.weight"].eq(1).all()
+    assert all(value.eq(0).all() for name, value in state.items() if name.endswith("bias"))
+
+
+def test_what_an_mlp_adds_at_the_start_does_not_grow_with_its_width() -> None:
+    x = F.layer_norm(torch.randn(200, 32, generator=torch.Generator().manual_seed(0)), (32,))
+    norms = []
+    for d_mlp in (4 * 32, 100 * 32):
+        mlp = tiny(d_model=32, d_mlp=d_mlp).layers[0].mlp
+        assert isinstance(mlp, MLP)
+        norms.append(mlp(x).norm().item())
+    assert norms[1] / norms[0] == pytest.approx(1.0, abs=0.2)  # 5.0 with GPT-2's standard deviation
+
+
+@pytest.mark.parametrize("options", [{}, {"positions": "rotary"}, {"attn_only": True}, {"tied": True}])
+def test_a_position_sees_only_the_past(options: dict[str, object]) -> None:
+    model = tiny(**options).eval()
+    changed = TOKENS.clone()
+    changed[:, 7] = (changed[:, 7] + 1) % 50
+    before, after = model(TOKENS), model(changed)
+    assert torch.equal(before[:, :7], after[:, :7])
+    assert (before[:, 7:] - after[:, 7:]).abs().amax(-1).gt(0).all()
+
+
+def test_rotary_scores_depend_on_distance_alone() -> None:
+    rotary = Rotary(n_ctx=20, d_head=8)
+    q, k = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    scores = rotary(q.expand(20, 8)) @ rotary(k.expand(20, 8)).T
+    for distance in range(-5, 6):
+        diagonal = scores.diagonal(distance)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), rtol=0, atol=1e-5)
+
+
+def test_rotary_equals_complex_rotation() -> None:
+    x = torch.randn(6, 8, generator=torch.Generator().manual_seed(1))
+    pairs = x.numpy().astype(np.float64).reshape(6, 4, 2)
+    angle = np.arange(6)[:, None] * 10000.0 ** (-np.arange(4) / 4)
+    turned = (pairs[..., 0] + 1j * pairs[..., 1]) * np.exp(1j * angle)
+    expected = np.stack([turned.real, turned.imag], -1).reshape(6, 8)
+    np.testing.assert_allclose(Rotary(6, 8)(x).numpy(), expected, atol=1e-6)
+
+
+def test_tied_unembedding_is_one_parameter() -> None:
+    model = tiny(tied=True)
+    assert model.head.weight is model.tok_embed.weight
+    assert sum(p.numel() for p in tiny().parameters()) - sum(p.numel() for p in model.parameters()) == 50 * 16
+
+
+def test_loss_in_chunks_equals_loss_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = TOKENS.roll(1, dims=1)
+
+    def loss_and_gradients() -> tuple[Tensor, list[Tensor]]:
+        model = tiny(dropout=0.1)
+        torch.manual_seed(0)
+        loss = model.loss(TOKENS, targets)
+        loss.mean().backward()
+        return loss.detach(), [p.grad for p in model.parameters() if p.grad is not None]
+
+    whole, gradients = loss_and_gradients()
+    monkeypatch.setattr(transformer, "LOSS_CHUNK", 50 * 7)  # seven rows of logits, which do not divide 36
+    chunked, chunked_gradients = loss_and_gradients()
+    torch.testing.assert_close(chunked, whole, rtol=1e-6, atol=1e-6)
+    for one, other in zip(gradients, chunked_gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_loss_equals_cross_entropy_of_the_logits() -> None:
+    model, targets = tiny().eval(), TOKENS.roll(1, dims=1)
+    logits = model(TOKENS).detach().double().numpy()
+    log_z = np.log(np.exp(logits).sum(-1))
+    expected = log_z - np.take_along_axis(logits, targets.numpy()[..., None], -1)[..., 0]
+    np.testing.assert_allclose(model.loss(TOKENS, targets).detach().numpy(), expected, atol=1e-5)
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    model = tiny(dropout=0.5)
+    torch.manual_seed(0)
+    first, second = model(TOKENS), model(TOKENS)
+    torch.manual_seed(0)
+    assert torch.equal(model(TOKENS), first)
+    assert not torch.equal(first, second)
+    assert torch.equal(model.eval()(TOKENS), tiny().eval()(TOKENS))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_layers": 0}, "n_layers is 0; allowed: a positive integer"),
+        ({"d_mlp": -4}, "d_mlp is -4; allowed: a positive integer"),
+        ({"n_heads": 3}, "n_heads is 3; allowed: a divisor of d_model = 16, or give d_head"),
+        ({"activation": "gleu"}, r"activation is 'gleu'; allowed: gelu, .* \(did you mean gelu\?\)"),
+        ({"activation": "swish", "attn_only": True}, "activation is 'swish'; allowed: gelu"),
+        ({"positions": "alibi"}, "positions is 'alibi'; allowed: learned, rotary"),
+        ({"positions": "rotary", "d_head": 5}, "d_head is 5; allowed: an even number with rotary positions"),
+        ({"dropout": 1.0}, r"dropout is 1.0; allowed: a number in \[0, 1\)"),
+        ({"mid_ln_eps": 0.0}, "mid_ln_eps is 0.0; allowed: a positive number"),
+    ],
+)
+def test_bad_settings_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        tiny(**options)
+
+
+def test_a_sequence_longer_than_the_context_is_named() -> None:
+    with pytest.raises(UserError, match="the sequence has 13 tokens; allowed: at most n_ctx = 12"):
+        tiny()(torch.zeros(1, 13, dtype=torch.int64))
