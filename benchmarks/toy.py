@@ -18,7 +18,6 @@ import torch
 from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
-
 from sup_lightning import fit
 
 CONFIG = Path(__file__).parents[1] / "configs" / "experiment" / "toy_relu-output_5-2.yaml"
@@ -76,7 +75,9 @@ def main(threads: int = 1, rounds: int = 3, seconds: float = 12.0, shared: bool 
         shared: Whether to measure shared draws as well.
     """
     torch.set_num_threads(threads)
-    table = Table("instances, features, hidden, batch", "steps", "plain, instance-steps/s", "sup fit", "ratio", "shared")
+    table = Table(
+        "instances, features, hidden, batch", "steps", "plain, instance-steps/s", "sup fit", "ratio", "shared"
+    )
     for size in SIZES:
         plain_loop(*size, steps=20)
         pace = plain_loop(*size, steps=50) / 50
@@ -90,7 +91,9 @@ def main(threads: int = 1, rounds: int = 3, seconds: float = 12.0, shared: bool 
         plain, ours = (statistics.median(side) for side in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
         rates = [f"{size[0] * steps / each:,.0f}" for each in (plain, ours)]
-        table.add_row(str(size), str(steps), *rates, f"{ratio:.2f}", f"{statistics.median(shares):.2f}" if shares else "")
+        table.add_row(
+            str(size), str(steps), *rates, f"{ratio:.2f}", f"{statistics.median(shares):.2f}" if shares else ""
+        )
     Console().print(table)
 
 

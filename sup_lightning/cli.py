@@ -1,4 +1,4 @@
-"""The command `sup`: quick to answer, one line for a mistake, and nothing else; training itself is in `lightning_cli`."""
+"""The command `sup`: quick to answer, and one line for a mistake. Training itself is in `lightning_cli`."""
 
 import importlib.metadata
 import os

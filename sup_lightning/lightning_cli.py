@@ -72,7 +72,7 @@ class SupCLI(LightningCLI):
         parser.add_lightning_class_args(LastCheckpoint, "checkpoint")
         parser.link_arguments("seed_everything", "sweep.first_seed")
         for part in ("data", "model"):
-            parser.link_arguments("sweep", f"{part}.init_args.sweep", apply_on="instantiate")
+            parser.link_arguments("sweep", f"{part}.init_args.sweep", Sweep.as_dict, apply_on="instantiate")
         for name in LINKS:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 

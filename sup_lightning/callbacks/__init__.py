@@ -2,8 +2,20 @@
 
 from sup_lightning.callbacks.checkpoint import LastCheckpoint
 from sup_lightning.callbacks.geometry import GeometryFigures
+from sup_lightning.callbacks.neurons import NeuronMonitor
 from sup_lightning.callbacks.progress import StepProgressBar
 from sup_lightning.callbacks.run_record import RunRecord
+from sup_lightning.callbacks.samples import TextSamples
 from sup_lightning.callbacks.superposition import SuperpositionMonitor
+from sup_lightning.callbacks.throughput import Throughput
 
-__all__ = ["GeometryFigures", "LastCheckpoint", "RunRecord", "StepProgressBar", "SuperpositionMonitor"]
+__all__ = [
+    "GeometryFigures",
+    "LastCheckpoint",
+    "NeuronMonitor",
+    "RunRecord",
+    "StepProgressBar",
+    "SuperpositionMonitor",
+    "TextSamples",
+    "Throughput",
+]

@@ -36,6 +36,6 @@ def sweep_of(module: LightningModule, n_instances: int) -> Sweep:
 
 
 def feature_probability_of(trainer: Trainer) -> Tensor | None:
-    """p of the data, `[n_instances, n_features]`, if the DataModule tells it."""
+    """P of the data, `[n_instances, n_features]`, if the DataModule tells it."""
     p = getattr(trainer.datamodule, "feature_probability", None)  # type: ignore[attr-defined]
     return p if isinstance(p, Tensor) else None

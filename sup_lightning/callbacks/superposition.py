@@ -102,10 +102,13 @@ class SuperpositionMonitor(Callback):
         shown = ("dimensions_per_feature", "feature_dimensionality", "represented_features", "interference")
         margins = {f"{name} {point}": f"sup_points/{name}/{point}" for name in shown for point in points}
         layout = {
-            "loss": {"loss": ["Multiline", ["train/loss", "val/loss", "val/loss_best"]], "fvu": ["Multiline", ["val/fvu"]]},
+            "loss": {
+                "loss": ["Multiline", ["train/loss", "val/loss", "val/loss_best"]],
+                "fvu": ["Multiline", ["val/fvu"]],
+            },
             "geometry": {name: ["Margin", [tag, f"{tag}_low", f"{tag}_high"]] for name, tag in margins.items()},
             "instances": {name: ["Multiline", [f"instances/{name}/.*"]] for name in ("loss", *shown)},
-        }  # fmt: skip
+        }
         trainer.logger.experiment.add_custom_scalars(layout)
 
     @staticmethod

@@ -13,8 +13,11 @@ from sup_lightning.functional.reconstruction import (
     n_active,
     weighted_squared_error,
 )
+from sup_lightning.functional.selectivity import dead_fraction, dead_neurons, kurtosis, rotated_kurtosis
 
 __all__ = [
+    "dead_fraction",
+    "dead_neurons",
     "density_weighted_interference",
     "dimensions_per_feature",
     "feature_dimensionality",
@@ -24,7 +27,9 @@ __all__ = [
     "interference",
     "keyed_normal",
     "keyed_uniform",
+    "kurtosis",
     "n_active",
     "represented_features",
+    "rotated_kurtosis",
     "weighted_squared_error",
 ]

@@ -24,14 +24,14 @@ def seed_interval(values: Tensor, level: float = 0.95, n_resamples: int = 1000) 
     """
     array = values.detach().double().cpu().numpy()
     n_seeds = array.shape[-1]
-    with np.errstate(all="ignore"):
-        median = _nanmedian(array)
-        if n_seeds == 1:
-            ends = np.full((2, *median.shape), np.nan)
-        else:
-            draws = np.random.default_rng(0).integers(0, n_seeds, size=(n_resamples, n_seeds))
-            medians = _nanmedian(array[..., draws])
-            ends = np.nanquantile(medians, [(1 - level) / 2, (1 + level) / 2], axis=-1)
+    median = _nanmedian(array)
+    if n_seeds == 1:
+        ends = np.full((2, *median.shape), np.nan)
+    else:
+        draws = np.random.default_rng(0).integers(0, n_seeds, size=(n_resamples, n_seeds))
+        medians = _nanmedian(array[..., draws])
+        known = np.where(np.isnan(medians), median[..., None], medians)  # a resample may have drawn NaN alone
+        ends = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], axis=-1)
     middle, low, high = (torch.from_numpy(np.asarray(part)).float() for part in (median, ends[0], ends[1]))
     return middle, low, high
 

@@ -8,7 +8,7 @@ counter starts at the step, so two different (purpose, seed, step) never share a
 
 import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from math import prod
 
 import numpy as np
@@ -19,7 +19,7 @@ _U64 = np.uint64
 _MASK64 = (1 << 64) - 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def _purpose_key(purpose: str) -> int:
     return int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "little")
 

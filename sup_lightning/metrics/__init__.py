@@ -12,15 +12,21 @@ from sup_lightning.metrics.reconstruction import (
     LossGivenActive,
     WeightedSquaredError,
 )
+from sup_lightning.metrics.selectivity import DeadFraction, Kurtosis, RotatedKurtosis
+from sup_lightning.metrics.top_examples import TopExamples
 
 __all__ = [
+    "DeadFraction",
     "DensityWeightedInterference",
     "DimensionsPerFeature",
     "FeatureDimensionality",
     "FeatureNorms",
     "FractionOfVarianceUnexplained",
     "Interference",
+    "Kurtosis",
     "LossGivenActive",
     "RepresentedFeatures",
+    "RotatedKurtosis",
+    "TopExamples",
     "WeightedSquaredError",
 ]

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sup_lightning.functional import interference
+from sup_lightning.functional.interference import density_weighted_interference, interference
 from sup_lightning.metrics.weights import WeightMetric
 
 
@@ -21,7 +21,7 @@ class Interference(WeightMetric):
     plot_lower_bound = 0.0
 
     def measure(self, W: Tensor) -> Tensor:
-        return interference.interference(W)
+        return interference(W)
 
 
 class DensityWeightedInterference(WeightMetric):
@@ -40,4 +40,4 @@ class DensityWeightedInterference(WeightMetric):
         self.register_buffer("feature_probability", feature_probability, persistent=False)
 
     def measure(self, W: Tensor) -> Tensor:
-        return interference.density_weighted_interference(W, self.feature_probability)
+        return density_weighted_interference(W, self.feature_probability)

@@ -1,6 +1,7 @@
 """torchmetrics twins of `functional.reconstruction`, streamed over batches and exact over ranks.
 
-Sums are kept in float64: a validation set has millions of rows.
+Sums are kept in float64: a validation set has millions of rows. (torchmetrics drops the axis of a result that has one
+element, so with a single instance `[n_instances]` is a scalar.)
 """
 
 from typing import Any
@@ -40,7 +41,7 @@ class WeightedSquaredError(_RowMetric):
     >>> metric = WeightedSquaredError(torch.tensor([[1.0, 0.5]]))
     >>> metric.update(torch.tensor([[[1.0, 2.0], [0.0, 0.0]]]), torch.zeros(1, 2, 2))
     >>> metric.compute()
-    tensor([1.5000])
+    tensor(1.5000)
     """
 
     importance: Tensor
@@ -71,7 +72,7 @@ class FractionOfVarianceUnexplained(_RowMetric):
     >>> metric = FractionOfVarianceUnexplained(1, 1)
     >>> metric.update(torch.tensor([[[1.0], [1.0]]]), torch.tensor([[[0.0], [2.0]]]))
     >>> metric.compute()
-    tensor([1.])
+    tensor(1.)
     """
 
     squared_error: Tensor

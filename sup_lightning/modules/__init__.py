@@ -1,7 +1,8 @@
 """LightningModules."""
 
 from sup_lightning.modules.base import SupModule
+from sup_lightning.modules.language import LanguageModel
 from sup_lightning.modules.schedule import WarmupCosine
 from sup_lightning.modules.toy import ToyModel
 
-__all__ = ["SupModule", "ToyModel", "WarmupCosine"]
+__all__ = ["LanguageModel", "SupModule", "ToyModel", "WarmupCosine"]

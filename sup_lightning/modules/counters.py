@@ -65,7 +65,7 @@ def align_loops(checkpoint: dict[str, Any], trainer: Trainer, steps_per_epoch: i
     batches["is_last_batch"] = False
     for progress, steps in ((batches["total"], step), (batches["current"], in_epoch)):
         n = steps * trainer.accumulate_grad_batches
-        # Within an epoch Lightning expects a checkpoint from the end of a batch, whose completion is still to be counted.
+        # Within an epoch Lightning expects a checkpoint from the end of a batch, not yet counted as completed.
         progress.update(ready=n, started=n, processed=n, completed=n - begun)
 
 

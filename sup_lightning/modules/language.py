@@ -119,6 +119,7 @@ class LanguageModel(SupModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the dropout of this batch."""
+        super().on_train_batch_start(batch, batch_idx)
         micro = batch_idx % self.trainer.accumulate_grad_batches
         entropy = np.random.SeedSequence([self.seed, batch.step, micro, self.global_rank])
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
@@ -182,6 +183,7 @@ class LanguageModel(SupModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint's tokenizer is the data's."""
+        super().on_load_checkpoint(checkpoint)
         saved, present = checkpoint.get("tokenizer_hash"), self.tokenizer_hash
         self.tokenizer_hash = saved
         self._match_tokenizer(present)

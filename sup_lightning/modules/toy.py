@@ -168,14 +168,16 @@ class ToyModel(SupModule):
 
     def _log_metrics(self, stage: str) -> None:
         """Log the mean over instances and the best, and keep each instance's values for whoever measures."""
-        loss, given_active = self.val_loss.compute(), self.val_loss_given_active.compute()
-        self.instance_values = {"loss": loss, "fvu": self.val_fvu.compute()}
+        n_instances = self.sweep.n_instances
+        loss, fvu = self.val_loss.compute().view(n_instances), self.val_fvu.compute().view(n_instances)
+        given_active = self.val_loss_given_active.compute()
+        self.instance_values = {"loss": loss, "fvu": fvu}
         self.instance_values |= {f"loss_{k}_active": given_active[:, k] for k in range(given_active.shape[1])}
         for metric in (self.val_loss, self.val_fvu, self.val_loss_given_active):
             metric.reset()
         self.log(f"{stage}/loss", loss.mean(), prog_bar=True)
         self.log(f"{stage}/loss_best", loss.min())
-        self.log(f"{stage}/fvu", self.instance_values["fvu"].mean())
+        self.log(f"{stage}/fvu", fvu.mean())
 
 
 def _importance(value: float | Iterable[float], n_features: int) -> Tensor:

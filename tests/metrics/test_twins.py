@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-
 from sup_lightning import functional, metrics
 from sup_lightning.metrics.weights import WeightMetric
 

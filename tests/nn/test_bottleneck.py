@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from sup_lightning.functional import weighted_squared_error
 from sup_lightning.nn.bottleneck import BottleneckModel
 
