@@ -21,6 +21,7 @@ from rich.table import Table
 from sup_lightning import fit
 
 CONFIG = Path(__file__).parents[1] / "configs" / "experiment" / "toy_relu-output_5-2.yaml"
+UNIT = "instance-steps per second"
 SIZES = ((10, 5, 2, 1024), (10, 80, 20, 1024), (100, 5, 2, 1024))
 
 
@@ -75,9 +76,7 @@ def main(threads: int = 1, rounds: int = 3, seconds: float = 12.0, shared: bool 
         shared: Whether to measure shared draws as well.
     """
     torch.set_num_threads(threads)
-    table = Table(
-        "instances, features, hidden, batch", "steps", "plain, instance-steps/s", "sup fit", "ratio", "shared"
-    )
+    table = Table("instances, features, hidden, batch", "steps", "plain", "sup fit", "ratio", "shared", title=UNIT)
     for size in SIZES:
         plain_loop(*size, steps=20)
         pace = plain_loop(*size, steps=50) / 50

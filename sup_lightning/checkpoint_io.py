@@ -44,6 +44,6 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu", weights_only: b
         return torch.load(path, map_location=map_location, weights_only=weights_only)
     except FileNotFoundError:
         raise UserError(f"ckpt_path is {str(path)!r}, which does not exist") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"ckpt_path is {str(path)!r}, which is not a readable checkpoint ({reason})") from error

@@ -78,6 +78,7 @@ def _readable(type_text: str) -> str:
 
 
 def _subclasses(base: type) -> Iterator[type]:
+    subclass: type
     for subclass in base.__subclasses__():
         yield subclass
         yield from _subclasses(subclass)

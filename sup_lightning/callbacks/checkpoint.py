@@ -78,6 +78,6 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> Path:
         path = Path(trainer.log_dir or trainer.default_root_dir) / LAST
-        if not trainer.fast_dev_run:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             trainer.save_checkpoint(path)
         return path

@@ -45,7 +45,7 @@ class GeometryFigures(Callback):
         titles = [labels[k] if loss is None else f"{labels[k]}\nloss {loss[k]:.4g}" for k in shown]
         draw = features_2d if W.shape[-1] == 2 else gram_and_norms
         figure = draw(W[shown], titles, f"feature directions after step {trainer.global_step}")
-        if trainer.log_dir and not trainer.fast_dev_run:
+        if trainer.log_dir and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             path = Path(trainer.log_dir) / FIGURES / f"geometry_step={trainer.global_step:07d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, dpi=130)

@@ -54,13 +54,13 @@ class RunRecord(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.record = run_record(self.seed)
-        if trainer.is_global_zero and trainer.log_dir and not trainer.fast_dev_run:
+        if trainer.is_global_zero and trainer.log_dir and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             path = Path(trainer.log_dir) / "run.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(yaml.safe_dump(self.record, sort_keys=False))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero and trainer.logger and not trainer.fast_dev_run:
+        if trainer.is_global_zero and trainer.logger and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             final = {f"hp/{name}": float(v) for name, v in trainer.callback_metrics.items() if v.numel() == 1}
             trainer.logger.log_hyperparams({**_flat(self.settings), **self.record}, metrics=final)  # type: ignore[call-arg]
 

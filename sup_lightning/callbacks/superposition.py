@@ -76,8 +76,8 @@ class SuperpositionMonitor(Callback):
         sweep = sweep_of(pl_module, len(W))
         values = {name: v.detach() for name, v in getattr(pl_module, "instance_values", {}).items()}
         values |= measure(W, feature_probability_of(trainer))
-        for name, value in values.items():
-            pl_module.log(f"sup/{name}", value.nanmedian())  # weights and validation results agree on all ranks
+        medians = {f"sup/{name}": value.nanmedian() for name, value in values.items()}
+        pl_module.log_dict(medians, sync_dist=True, reduce_fx="max")  # equal on all ranks: the maximum is exact
         if trainer.is_global_zero and trainer.logger is not None:
             trainer.logger.log_metrics(self._curves(values, sweep), step=trainer.global_step - 1)
             self._write_rows(trainer, values, sweep)
@@ -113,7 +113,7 @@ class SuperpositionMonitor(Callback):
 
     @staticmethod
     def _table(trainer: Trainer) -> Path | None:
-        return Path(trainer.log_dir) / TABLE if trainer.log_dir and not trainer.fast_dev_run else None
+        return Path(trainer.log_dir) / TABLE if trainer.log_dir and not trainer.fast_dev_run else None  # type: ignore[attr-defined]
 
     def _drop_rows_from(self, trainer: Trainer) -> None:
         """Rows that a killed run wrote after the checkpoint would stand there twice."""

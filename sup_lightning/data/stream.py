@@ -97,7 +97,7 @@ def steps_until_due(trainer: Trainer) -> int:
     if trainer.max_steps > 0:
         gaps.append(trainer.max_steps - step)
     if trainer.loggers:
-        gaps.append(_gap(step, trainer.log_every_n_steps))
+        gaps.append(_gap(step, trainer.log_every_n_steps))  # type: ignore[attr-defined]
     if trainer.val_check_batch not in (None, float("inf")):
         done = progress.total.ready if trainer.check_val_every_n_epoch is None else progress.current.ready
         gaps.append(_gap(done, int(trainer.val_check_batch)))

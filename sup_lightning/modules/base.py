@@ -1,6 +1,6 @@
 """What every module of the project shares: its optimiser, and the checks that keep a run honest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -68,6 +68,10 @@ class SupModule(LightningModule):
             where += f" in instance {column}" + (f" ({labels[column]})" if labels else "")
         raise UserError(f"the loss is not finite {where}; lower the learning rate or look at the data")
 
+    def log_equal(self, values: Mapping[str, Tensor], **kwargs: Any) -> None:
+        """Log epoch values that all ranks agree on already, under DDP without Lightning's doubts about them."""
+        self.log_dict(dict(values), sync_dist=True, reduce_fx="max", **kwargs)  # the maximum of equal numbers is exact
+
     @property
     def logs_now(self) -> bool:
         """Whether Lightning will write what the training step logs now.
@@ -75,4 +79,4 @@ class SupModule(LightningModule):
         Calling `self.log` on the other steps costs more than a toy step and writes nothing.
         """
         completed = self.global_step + int(self.automatic_optimization)  # Lightning's own step comes after ours
-        return completed % self.trainer.log_every_n_steps == 0
+        return completed % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]

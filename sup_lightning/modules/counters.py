@@ -26,10 +26,8 @@ def count_optimizer_steps_as_batches(trainer: Trainer, n_steps: int) -> None:
         return
     loop = trainer.fit_loop.epoch_loop
     for progress in (loop.batch_progress.total, loop.batch_progress.current):
-        progress.ready += extra
-        progress.started += extra
-        progress.processed += extra
-        progress.completed += extra
+        for counter in ("ready", "started", "processed", "completed"):
+            setattr(progress, counter, getattr(progress, counter) + extra)
     loop._batches_that_stepped += extra
     loop.batch_progress.is_last_batch = loop.batch_progress.current.ready >= trainer.num_training_batches
     if trainer.fit_loop._data_fetcher is not None:

@@ -165,8 +165,7 @@ class LanguageModel(SupModule):
         nats, tokens, n_bytes = (total.compute() for total in (self.nats, self.tokens, self.bytes))
         loss = nats / tokens
         values = {"loss": loss, "perplexity": loss.exp(), "bits_per_byte": nats / n_bytes / math.log(2)}
-        # Equal on all ranks already; the maximum of equal numbers is exact, and Lightning wants to be told something.
-        self.log_dict({f"{stage}/{k}": v.float() for k, v in values.items()}, sync_dist=True, reduce_fx="max")
+        self.log_equal({f"{stage}/{name}": value.float() for name, value in values.items()})
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Log-probability of each target, `[B, n_ctx]`, without the rows that only fill the batch."""

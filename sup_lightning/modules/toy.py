@@ -175,9 +175,8 @@ class ToyModel(SupModule):
         self.instance_values |= {f"loss_{k}_active": given_active[:, k] for k in range(given_active.shape[1])}
         for metric in (self.val_loss, self.val_fvu, self.val_loss_given_active):
             metric.reset()
-        self.log(f"{stage}/loss", loss.mean(), prog_bar=True)
-        self.log(f"{stage}/loss_best", loss.min())
-        self.log(f"{stage}/fvu", fvu.mean())
+        self.log_equal({f"{stage}/loss": loss.mean()}, prog_bar=True)
+        self.log_equal({f"{stage}/loss_best": loss.min(), f"{stage}/fvu": fvu.mean()})
 
 
 def _importance(value: float | Iterable[float], n_features: int) -> Tensor:
