@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
 from sup_lightning.data.language import TextBatch, TextData
 
 HELD_OUT = 0.1

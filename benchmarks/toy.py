@@ -18,6 +18,7 @@ import torch
 from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
+
 from sup_lightning import fit
 
 CONFIG = Path(__file__).parents[1] / "configs" / "experiment" / "toy_relu-output_5-2.yaml"

@@ -1,6 +1,7 @@
 """The instances axis."""
 
 import pytest
+
 from sup_lightning.errors import UserError
 from sup_lightning.sweep import Sweep
 

@@ -1,13 +1,12 @@
 """Pictures of the features, at each epoch, in TensorBoard and as PNG files."""
 
-from pathlib import Path
-
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from sup_lightning.callbacks.geometry_protocol import directions_of, sweep_of
+from sup_lightning.callbacks.run_folder import run_folder
 from sup_lightning.errors import require_positive
 from sup_lightning.sweep import Sweep
 
@@ -45,8 +44,8 @@ class GeometryFigures(Callback):
         titles = [labels[k] if loss is None else f"{labels[k]}\nloss {loss[k]:.4g}" for k in shown]
         draw = features_2d if W.shape[-1] == 2 else gram_and_norms
         figure = draw(W[shown], titles, f"feature directions after step {trainer.global_step}")
-        if trainer.log_dir and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            path = Path(trainer.log_dir) / FIGURES / f"geometry_step={trainer.global_step:07d}.png"
+        if (folder := run_folder(trainer)) is not None:
+            path = folder / FIGURES / f"geometry_step={trainer.global_step:07d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, dpi=130)
         if isinstance(trainer.logger, TensorBoardLogger):

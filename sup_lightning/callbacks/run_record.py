@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from sup_lightning.callbacks.run_folder import run_folder
+
 PACKAGES = ("sup_lightning", "torch", "lightning", "torchmetrics", "transformer-lens", "numpy")
 
 
@@ -54,9 +56,10 @@ class RunRecord(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.record = run_record(self.seed)
-        if trainer.is_global_zero and trainer.log_dir and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            path = Path(trainer.log_dir) / "run.yaml"
-            path.parent.mkdir(parents=True, exist_ok=True)
+        folder = run_folder(trainer)
+        if trainer.is_global_zero and folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / "run.yaml"
             path.write_text(yaml.safe_dump(self.record, sort_keys=False))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -5,7 +5,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from sup_lightning.data.tokenizer import END_OF_TEXT
 from sup_lightning.errors import UserError, reject, require_positive
 
 
@@ -36,14 +35,14 @@ class TextSamples(Callback):
             raise UserError("TextSamples needs data with a tokenizer, such as TextData; remove it")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
         generator = torch.Generator().manual_seed(self.seed)
         modes = {module: module.training for module in pl_module.modules()}
         pl_module.eval()
         texts = []
         for prompt in self.prompts:  # by all ranks: a sharded model needs them all
-            ids = [tokenizer.token_to_id(END_OF_TEXT), *tokenizer.encode(prompt, add_special_tokens=False).ids]
-            texts.append(tokenizer.decode(self._continue(pl_module, ids, trainer.datamodule.n_ctx, generator)))  # type: ignore[attr-defined]
+            ids = [data.end_of_text, *data.tokenizer.encode(prompt, add_special_tokens=False).ids]
+            texts.append(data.tokenizer.decode(self._continue(pl_module, ids, data.n_ctx, generator)))
         for module, training in modes.items():
             module.training = training
         if trainer.is_global_zero:

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from sup_lightning.callbacks.geometry_protocol import directions_of, feature_probability_of, sweep_of
+from sup_lightning.callbacks.run_folder import run_folder
 from sup_lightning.functional.dimensionality import (
     dimensions_per_feature,
     feature_dimensionality,
@@ -113,7 +114,8 @@ class SuperpositionMonitor(Callback):
 
     @staticmethod
     def _table(trainer: Trainer) -> Path | None:
-        return Path(trainer.log_dir) / TABLE if trainer.log_dir and not trainer.fast_dev_run else None  # type: ignore[attr-defined]
+        folder = run_folder(trainer)
+        return folder / TABLE if folder else None
 
     def _drop_rows_from(self, trainer: Trainer) -> None:
         """Rows that a killed run wrote after the checkpoint would stand there twice."""

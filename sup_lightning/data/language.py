@@ -15,7 +15,7 @@ from sup_lightning.data.packing import Corpus, PackedText, build_cache, find_cac
 from sup_lightning.data.permutation import permute
 from sup_lightning.data.stream import Slot, StepStream
 from sup_lightning.data.text import TextSource
-from sup_lightning.data.tokenizer import bytes_per_token, load_tokenizer, tokenizer_hash
+from sup_lightning.data.tokenizer import END_OF_TEXT, bytes_per_token, load_tokenizer, tokenizer_hash
 from sup_lightning.errors import UserError, reject, require_positive
 
 
@@ -126,6 +126,7 @@ class TextData(SupData):
         self.genres = self.train.genres
         self.tokenizer: Tokenizer = load_tokenizer(str(folder / "tokenizer.json"))
         self.tokenizer_hash = tokenizer_hash(self.tokenizer)
+        self.end_of_text: int | None = self.tokenizer.token_to_id(END_OF_TEXT)
         self.bytes_per_token = bytes_per_token(self.tokenizer, self.d_vocab)
 
     def train_dataloader(self) -> StepStream[TextBatch]:

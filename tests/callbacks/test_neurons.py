@@ -7,6 +7,9 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.optim import AdamW
+
 from sup_lightning.callbacks.neurons import NeuronMonitor, examples_table
 from sup_lightning.data.language import TextData
 from sup_lightning.data.text import LocalText
@@ -15,8 +18,6 @@ from sup_lightning.errors import UserError
 from sup_lightning.functional.selectivity import dead_fraction, kurtosis, rotated_kurtosis
 from sup_lightning.metrics.top_examples import OUTSIDE, Examples
 from sup_lightning.modules.language import LanguageModel
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.optim import AdamW
 
 NAMES = ("kurtosis_median", "kurtosis_rotated_median", "kurtosis_excess", "dead_fraction")
 

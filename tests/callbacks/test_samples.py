@@ -8,13 +8,14 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.optim import AdamW
+
 from sup_lightning.callbacks.samples import TextSamples
 from sup_lightning.data.language import TextData
 from sup_lightning.data.text import LocalText
 from sup_lightning.errors import UserError
 from sup_lightning.modules.language import LanguageModel
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.optim import AdamW
 
 
 @pytest.fixture(scope="module")

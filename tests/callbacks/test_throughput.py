@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import CSVLogger
+
 from sup_lightning.callbacks import throughput
 from sup_lightning.callbacks.throughput import Throughput
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from sup_lightning.data.features import IndependentFeatures, UniformValues
 from sup_lightning.errors import UserError
 from sup_lightning.functional.keyed_random import keyed_uniform

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from sup_lightning.data.language import TextBatch, TextData
 from sup_lightning.data.stream import Slot
 from sup_lightning.data.text import LocalText

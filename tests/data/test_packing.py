@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from sup_lightning.data.packing import Corpus, PackedText, build_cache, find_cache, is_held_out, read_manifest
 from sup_lightning.data.text import LocalText
 from sup_lightning.data.tokenizer import END_OF_TEXT, load_tokenizer, train_tokenizer

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from sup_lightning.data.permutation import permute
 
 

@@ -3,6 +3,7 @@ from typing import Any
 
 import datasets
 import pytest
+
 from sup_lightning.data.text import Document, HubText, LocalText, StdlibText, cut
 from sup_lightning.errors import UserError
 

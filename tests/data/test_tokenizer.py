@@ -2,6 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models
+
 from sup_lightning.data.tokenizer import (
     END_OF_TEXT,
     bytes_per_token,
@@ -10,7 +12,6 @@ from sup_lightning.data.tokenizer import (
     train_tokenizer,
 )
 from sup_lightning.errors import UserError
-from tokenizers import Tokenizer, models
 
 TEXTS = [path.read_text() for path in sorted(Path(__file__).parent.glob("*.py"))]
 

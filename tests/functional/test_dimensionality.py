@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from sup_lightning.functional import (
     density_weighted_interference,
     dimensions_per_feature,

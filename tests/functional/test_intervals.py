@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+
 from sup_lightning.functional.intervals import seed_interval
 
 

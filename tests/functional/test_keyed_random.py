@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+
 from sup_lightning.functional.keyed_random import keyed_normal, keyed_uniform
 
 

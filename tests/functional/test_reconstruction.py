@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import r2_score
+
 from sup_lightning.functional import fraction_of_variance_unexplained, weighted_squared_error
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+
 from sup_lightning.functional import selectivity
 from sup_lightning.functional.selectivity import (
     dead_fraction,

@@ -135,15 +135,15 @@ def test_a_killed_language_run(tmp_path: Path, step: int) -> None:
 
 
 def test_resume_at_the_end_of_an_epoch_repeats_nothing(tmp_path: Path) -> None:
-    class Ends(Callback):
-        steps: list[tuple[int, int]] = []
+    ends: list[tuple[int, int]] = []
 
+    class Ends(Callback):
         def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            self.steps.append((trainer.current_epoch, trainer.global_step))
+            ends.append((trainer.current_epoch, trainer.global_step))
 
     toy_run(tmp_path, Ends(), steps=40)
     toy_run(tmp_path, Ends(), steps=60, ckpt_path=tmp_path / LAST)
-    assert Ends.steps == [(0, 20), (1, 40), (2, 60)]
+    assert ends == [(0, 20), (1, 40), (2, 60)]
 
 
 def test_ctrl_c_saves_and_stops(tmp_path: Path, uninterrupted: dict[str, torch.Tensor]) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from transformer_lens import ActivationCache
+
 from sup_lightning.data.language import TextData
 from sup_lightning.data.text import LocalText
 from sup_lightning.errors import UserError
@@ -12,7 +14,6 @@ from sup_lightning.interop.transformer_lens import to_bridge
 from sup_lightning.modules.language import LanguageModel
 from sup_lightning.nn.activations import ACTIVATIONS
 from sup_lightning.nn.transformer import Transformer
-from transformer_lens import ActivationCache
 
 TOKENS = torch.randint(0, 300, (2, 24), generator=torch.Generator().manual_seed(0))
 

@@ -2,11 +2,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.multiprocessing.spawn import start_processes
+
 from sup_lightning.functional import selectivity
 from sup_lightning.metrics.selectivity import DeadFraction, Kurtosis, RotatedKurtosis
 from sup_lightning.metrics.top_examples import OUTSIDE, TopExamples
-from torch import Tensor
-from torch.multiprocessing.spawn import start_processes
 
 ACTIVATIONS = torch.randn(12, 5, 20, generator=torch.Generator().manual_seed(0)).pow(3) - 3.0
 TOKENS = torch.arange(12 * 5).view(12, 5)

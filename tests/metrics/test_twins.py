@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+
 from sup_lightning import functional, metrics
 from sup_lightning.metrics.weights import WeightMetric
 

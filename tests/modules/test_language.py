@@ -9,12 +9,13 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.optim import SGD, AdamW
+
 from sup_lightning.data.language import TextBatch, TextData
 from sup_lightning.data.text import LocalText
 from sup_lightning.errors import UserError
 from sup_lightning.modules.language import LanguageModel
 from sup_lightning.modules.schedule import WarmupCosine
-from torch.optim import SGD, AdamW
 
 TEXT = f"{Path(json.__file__).parent}/*.py"
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from sup_lightning.functional import weighted_squared_error
 from sup_lightning.nn.bottleneck import BottleneckModel
 

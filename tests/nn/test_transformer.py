@@ -5,11 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.special import erf
+from torch import Tensor
+
 from sup_lightning.errors import UserError
 from sup_lightning.nn import transformer
 from sup_lightning.nn.activations import ACTIVATIONS, get_activation
 from sup_lightning.nn.transformer import MLP, Rotary, Transformer
-from torch import Tensor
 
 
 def tiny(**options: object) -> Transformer:

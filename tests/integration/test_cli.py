@@ -1,0 +1,193 @@
+"""`sup` as users meet it: help, one-line errors, run directories, resuming, the same run again."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from sup_lightning import cli, fit
+from sup_lightning.experiment import Run
+from tests.helpers import ROOT, TOY, same_weights
+
+SMALL = ["--sweep.seed", "2", "--data.steps_per_epoch", "20", "--data.batch_size", "32", "--data.val_batches", "1",
+         "--data.val_batch_size", "64", "--trainer.max_epochs", "2", "--threads", "1"]  # fmt: skip
+
+
+def sup(*arguments: str) -> int:
+    """The exit status of `sup` in this process."""
+    try:
+        cli.main(list(arguments))
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def small_fit(*more: str) -> int:
+    return sup("fit", "--config", TOY, *SMALL, *more)
+
+
+def last_weights(run: str) -> dict[str, Any]:
+    return torch.load(Path("lightning_logs") / "toy_relu-output_5-2" / run / "checkpoints" / "last.ckpt")["state_dict"]
+
+
+def test_help_is_quick_and_needs_no_torch() -> None:
+    block_torch = "import sys; sys.modules['torch'] = None; from sup_lightning.cli import main; main(['--help'])"
+    start = time.perf_counter()
+    shown = subprocess.run([sys.executable, "-c", block_torch], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - start < 1
+    for command in cli.COMMANDS:
+        assert f"\n  {command} " in shown.stdout
+
+
+def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sup("fit", "--help") == 0
+    shown = capsys.readouterr().out
+    for option in ("--seed_everything", "--experiment", "--version", "--sweep.seed", "--checkpoint.every_n_steps"):
+        assert option in shown
+
+
+MISTAKES = {
+    "ft": "there is no command 'ft' (did you mean fit?); commands: fit, validate, test, predict",
+    "fit --config nope.yaml": "config: File does not exist:",
+    "fit": "the following arguments are required: fit.data, fit.model",
+    "--data.n_featres 5": "data.n_featres is not an option (did you mean n_features?)",
+    "--data.n_features five": "data.n_features is 'five'; allowed: int",
+    "--data.n_features -5": "n_features is -5; allowed: a positive integer",
+    "--data.feature_probability 1.5": "feature_probability is 1.5; allowed: numbers in (0, 1]",
+    "--data.feature_probability 0": "feature_probability is 0.0; allowed: numbers in (0, 1]",
+    "--data.features IndependentFeature": "data.features is 'IndependentFeature', which is no class that is known "
+    "(did you mean IndependentFeatures?)",
+    "--model Toymodl": "model is 'Toymodl', which is no class that is known (did you mean ToyModel?)",
+    "--model.net Bottlenek": "model.net is 'Bottlenek', which is no class that is known "
+    "(did you mean BottleneckModel?)",
+    "--model.net.init_args.n_hidn 2": "model.net.n_hidn is not an option (did you mean n_hidden?)",
+    "--model.net.init_args.n_hidden 0": "n_hidden is 0; allowed: a positive integer",
+    "--model.net.init_args.activation swish": "model.net.activation is 'swish'; allowed: relu, linear",
+    "--model.n_features 7": "model.n_features is 7, but data.n_features is 5; leave the model's out",
+    "--model.optimizer Adm": "model.optimizer is 'Adm', which is no class that is known (did you mean Adam?)",
+    "--trainer.max_epoch 3": "--trainer.max_epoch is not an option (did you mean trainer.max_epochs?)",
+    "--trainer.max_epochs -5": "`max_epochs` must be a non-negative integer or -1. You passed in -5.",
+    "--trainer.callbacks+=GeometryFigurs": "trainer.callbacks is 'GeometryFigurs', which is no class that is known "
+    "(did you mean GeometryFigures?)",
+    "--sweep.sed 3": "--sweep.sed is not an option (did you mean sweep.seed?)",
+    "--sweep.feature_probability [0.1,2]": "feature_probability is 2.0; allowed: numbers in (0, 1]",
+    "--ckpt_path last": "nothing to resume: no run in lightning_logs/toy_relu-output_5-2 has a checkpoints/last.ckpt",
+    "--ckpt_path missing.ckpt": "ckpt_path is 'missing.ckpt', which does not exist",
+    "--experiment a/b": "experiment is 'a/b'; allowed: letters, digits and . _ = + -",
+    "--threads 0": "threads is 0; allowed: a positive integer",
+    "--checkpoint.every_n_steps -1": "every_n_steps is -1; allowed: a positive integer",
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+def test_a_mistake_is_one_line_and_status_2(arguments: str, capfd: pytest.CaptureFixture[str]) -> None:
+    status = sup(*arguments.split()) if not arguments.startswith("--") else small_fit(*arguments.split())
+    shown = [line for line in capfd.readouterr().err.splitlines() if line.startswith("sup: ") or "Traceback" in line]
+    assert status == 2
+    assert len(shown) == 1
+    assert shown[0].startswith(f"sup: error: {MISTAKES[arguments]}")
+    assert not Path("lightning_logs").exists()
+
+
+def test_debug_shows_the_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    assert small_fit("--data.n_features", "0", "--debug") == 2
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_run_never_overwrites_another(capfd: pytest.CaptureFixture[str]) -> None:
+    assert small_fit("--version", "mine") == 0
+    before = last_weights("mine")
+    assert small_fit("--version", "mine", "--seed_everything", "1") == 2
+    assert "lightning_logs/toy_relu-output_5-2/mine already holds a run" in capfd.readouterr().err
+    assert same_weights(before, last_weights("mine"))
+    assert small_fit() == 0
+    assert small_fit() == 0
+    folders = sorted(path.name for path in Path("lightning_logs/toy_relu-output_5-2").iterdir())
+    assert folders == ["mine", "version_0", "version_1"]
+
+
+@pytest.mark.skipif(os.name != "posix" or shutil.which("chattr") is None, reason="needs a folder nobody can write to")
+def test_an_unwritable_run_directory(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("locked").mkdir(mode=0o500)
+    access = os.access  # root may write everywhere, so ask as another user would
+    monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and Path(path).name != "locked")
+    assert small_fit("--runs", "locked") == 2
+    assert "cannot be written to" in capfd.readouterr().err
+
+
+def test_a_file_where_the_run_directory_should_be(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("taken").write_text("")
+    assert small_fit("--runs", "taken") == 2
+    assert "the run directory taken/toy_relu-output_5-2/version_0 cannot be written to" in capfd.readouterr().err
+
+
+def test_resume_continues_the_newest_run_in_place() -> None:
+    assert small_fit("--version", "whole", "--trainer.max_epochs", "3") == 0
+    assert small_fit("--version", "parts", "--trainer.max_epochs", "1") == 0
+    assert small_fit("--ckpt_path", "last", "--trainer.max_epochs", "3") == 0
+    assert same_weights(last_weights("whole"), last_weights("parts"))
+    assert sorted(path.name for path in Path("lightning_logs/toy_relu-output_5-2").iterdir()) == ["parts", "whole"]
+
+
+def test_a_corrupt_checkpoint_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    assert small_fit() == 0
+    Path("lightning_logs/toy_relu-output_5-2/version_0/checkpoints/last.ckpt").write_bytes(b"no")
+    assert small_fit("--ckpt_path", "last") == 2
+    assert "which is not a readable checkpoint" in capfd.readouterr().err
+
+
+def test_the_saved_config_repeats_the_run_bit_for_bit() -> None:
+    more = ("--model.dropout", "0.1", "--sweep.feature_probability", "[0.1,0.3]", "--model.optimizer.lr", "0.003")
+    assert small_fit("--version", "first", *more) == 0
+    saved = "lightning_logs/toy_relu-output_5-2/first/config.yaml"
+    assert sup("fit", "--config", saved, "--version", "again") == 0
+    assert same_weights(last_weights("first"), last_weights("again"))
+
+
+def test_validate_reads_the_checkpoint(capfd: pytest.CaptureFixture[str]) -> None:
+    assert small_fit("--version", "run") == 0
+    folder = Path("lightning_logs/toy_relu-output_5-2/run")
+    for command in ("validate", "test", "predict"):
+        checkpoint = str(folder / "checkpoints" / "last.ckpt")
+        assert sup(command, "--config", TOY, *SMALL, "--ckpt_path", checkpoint) == 0
+    assert "val/loss" in capfd.readouterr().out
+
+
+def test_print_config_is_a_config(capfd: pytest.CaptureFixture[str]) -> None:
+    assert small_fit("--print_config") == 0
+    printed = yaml.safe_load(capfd.readouterr().out)
+    assert printed["data"]["class_path"].endswith("SyntheticFeatures")
+    assert printed["model"]["init_args"]["net"]["init_args"]["n_hidden"] == 2
+    assert printed["model"]["init_args"]["optimizer"]["init_args"]["weight_decay"] == 0
+    assert printed["sweep"]["seed"] == 2
+
+
+def test_the_python_api_is_the_command_line() -> None:
+    assert small_fit("--version", "typed") == 0
+    data = {"steps_per_epoch": 20, "batch_size": 32, "val_batches": 1, "val_batch_size": 64}
+    run = fit(TOY, version="called", sweep={"seed": 2}, data=data, trainer={"max_epochs": 2}, threads=1)
+    assert isinstance(run, Run)
+    assert run.directory == Path("lightning_logs/toy_relu-output_5-2/called")
+    assert same_weights(last_weights("typed"), last_weights("called"))
+    assert len(run.instances) == 4  # two epochs of two instances
+    assert run.metrics["val/loss"] == pytest.approx(run.instances.tail(2)["loss"].mean(), rel=1e-5)
+
+
+def test_a_run_under_ddp_from_the_shell() -> None:
+    """The installed command, two processes that it launches itself, one run directory."""
+    command = [sys.executable, "-m", "sup_lightning", "fit", "--config", TOY, *SMALL, "--version", "two"]
+    subprocess.run([*command, "--trainer.devices", "2", "--trainer.strategy", "ddp"], check=True, capture_output=True,
+                   env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=100)  # fmt: skip
+    assert small_fit("--version", "one") == 0
+    one, two = last_weights("one"), last_weights("two")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-6)
+    assert (ROOT / "configs").is_dir()
+    assert sorted(path.name for path in Path("lightning_logs/toy_relu-output_5-2").iterdir()) == ["one", "two"]
