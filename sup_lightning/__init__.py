@@ -11,13 +11,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sup_lightning.data import SyntheticFeatures, TextData
     from sup_lightning.experiment import Run, fit
+    from sup_lightning.modules import LanguageModel, ToyModel
+    from sup_lightning.nn import BottleneckModel, Transformer
     from sup_lightning.sweep import Sweep
 
 __version__ = "0.1.0"
-__all__ = ["Run", "Sweep", "__version__", "fit"]
+__all__ = [
+    "BottleneckModel",
+    "LanguageModel",
+    "Run",
+    "Sweep",
+    "SyntheticFeatures",
+    "TextData",
+    "ToyModel",
+    "Transformer",
+    "__version__",
+    "fit",
+]
 
-_HOMES = {"fit": "sup_lightning.experiment", "Run": "sup_lightning.experiment", "Sweep": "sup_lightning.sweep"}
+_HOMES = {
+    "BottleneckModel": "sup_lightning.nn",
+    "LanguageModel": "sup_lightning.modules",
+    "Run": "sup_lightning.experiment",
+    "Sweep": "sup_lightning.sweep",
+    "SyntheticFeatures": "sup_lightning.data",
+    "TextData": "sup_lightning.data",
+    "ToyModel": "sup_lightning.modules",
+    "Transformer": "sup_lightning.nn",
+    "fit": "sup_lightning.experiment",
+}
 
 
 def __getattr__(name: str) -> Any:

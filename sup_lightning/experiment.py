@@ -60,6 +60,24 @@ def fit(config: str | Path, **overrides: Any) -> Run:
 
     Raises:
         UserError: If the config or an option is wrong.
+
+    Objects made in a notebook give the same run:
+
+    >>> import torch
+    >>> from functools import partial
+    >>> from sup_lightning import SyntheticFeatures, ToyModel
+    >>> from sup_lightning.modules import WarmupCosine
+    >>> config = Path(__file__).parents[1] / "configs/experiment/toy_relu-output_5-2.yaml"
+    >>> run = fit(config, sweep={"seed": 4}, trainer={"max_steps": 60, "limit_val_batches": 1})
+
+    >>> adamw = partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0, fused=True)
+    >>> cosine = partial(WarmupCosine, total_steps=10_000)
+    >>> model = ToyModel(n_features=5, sweep={"seed": 4}, optimizer=adamw, lr_scheduler=cosine)
+    >>> data = SyntheticFeatures(n_features=5, feature_probability=0.05, sweep={"seed": 4})
+    >>> quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
+    >>> Trainer(max_steps=60, **quiet).fit(model, data)
+    >>> torch.equal(model.feature_directions(), run.model.feature_directions())
+    True
     """
     arguments = ["fit", "--config", str(config)]
     for name, value in _options(overrides):

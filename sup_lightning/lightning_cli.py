@@ -1,5 +1,7 @@
 """`sup fit`, `validate`, `test` and `predict`: LightningCLI with checked links, run directories and short errors."""
 
+import signal
+import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -8,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 # Imported so that configs can name these classes without their modules.
 from sup_lightning import callbacks, data, modules, nn  # noqa: F401
@@ -127,6 +130,8 @@ class SupCLI(LightningCLI):
             kwargs["logger"] = TensorBoardLogger(
                 directory.root, directory.experiment, directory.version, default_hp_metric=False
             )
+        if self.run_directory is not None and trainer.default_root_dir is None:
+            kwargs["default_root_dir"] = self.run_directory.path
         given = list(trainer.callbacks or [])
         if trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in given):
             given.append(StepProgressBar())
@@ -144,13 +149,25 @@ class SupCLI(LightningCLI):
         return {name: self.config_dump[name] for name in ("experiment", "sweep", "model", "data", "trainer")}
 
     def fit(self, **kwargs: Any) -> None:
-        """Train; what is launched from here writes to the same run directory."""
+        """Train; what is launched from here writes to the same run directory.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C; Lightning itself would end the process, and ignore the next one.
+        """
         assert self.run_directory is not None
+        rank_zero_info(f"Run directory: {self.run_directory.path}")
         self.run_directory.share_with_ranks()
+        on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             self.trainer.fit(**kwargs)
+        except SystemExit:
+            if self.trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
         finally:
             self.run_directory.forget()
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, on_interrupt)
 
     @property
     def log_dir(self) -> Path | None:

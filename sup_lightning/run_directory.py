@@ -7,6 +7,9 @@ from pathlib import Path
 from sup_lightning.callbacks.checkpoint import LAST
 from sup_lightning.errors import UserError, reject
 
+CONFIG = "config.yaml"
+"""A run writes its config once data and model could be set up, so a directory that has one holds a run."""
+
 _INHERITED = "SUP_RUN_VERSION"
 """Set for the processes that a run launches: all ranks must agree on the directory, and one of them creates it."""
 
@@ -38,7 +41,7 @@ class RunDirectory:
             self.version = version or self._newest_resumable()
         else:
             self.version = version or f"version_{self._next_number()}"
-            if self.path.exists() and any(self.path.iterdir()):
+            if any((self.path / mark).exists() for mark in (CONFIG, LAST)):
                 raise UserError(
                     f"{self.path} already holds a run; continue it with --ckpt_path last, or choose another --version"
                 )

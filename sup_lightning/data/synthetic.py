@@ -80,8 +80,8 @@ class SyntheticFeatures(SupData):
         task: Task | None = None,
         batch_size: int = 1024,
         steps_per_epoch: int = 1000,
-        val_batch_size: int = 8192,
-        val_batches: int = 8,
+        val_batch_size: int = 4096,
+        val_batches: int = 16,
         chunk_steps: int = 50,
         sweep: Sweep | dict[str, Any] | None = None,
     ) -> None:

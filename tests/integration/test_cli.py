@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -94,6 +95,53 @@ def test_a_mistake_is_one_line_and_status_2(arguments: str, capfd: pytest.Captur
     assert len(shown) == 1
     assert shown[0].startswith(f"sup: error: {MISTAKES[arguments]}")
     assert not Path("lightning_logs").exists()
+
+
+LANGUAGE_MISTAKES = {
+    "--data.n_ctx 100000": "n_ctx is 100000; allowed: at most ",
+    "--data.sources [{class_path:LocalText,init_args:{paths:[nowhere]}}]": "paths has 'nowhere', which matches nothing",
+    "--data.sources [{class_path:LocalText,init_args:{paths:[binary]}}]": "binary/blob.txt",
+    "--data.sources [{class_path:LocalText,init_args:{paths:[empty]}}]": "",
+    "--model.n_heads 3": "n_heads is 3; allowed: ",
+    "--model.d_vocab 7": "model.d_vocab is 7, but data.d_vocab is 400; leave the model's out",
+    "--model.activation swish": "activation is 'swish'; allowed: ",
+}
+
+
+@pytest.mark.parametrize("arguments", LANGUAGE_MISTAKES)
+def test_a_language_mistake_is_one_line_and_status_2(arguments: str, capfd: pytest.CaptureFixture[str]) -> None:
+    for folder, content in (("text", b"some words " * 50), ("binary", bytes(range(256)) * 9), ("empty", b"")):
+        Path(folder).mkdir()
+        for number in range(150 if folder == "text" else 1):
+            Path(folder, "blob.txt" if number == 0 else f"{number}.txt").write_bytes(
+                content + bytes(str(number), "ascii")
+            )
+    Path("empty/blob.txt").write_bytes(b"")
+    sources = "[{class_path: LocalText, init_args: {paths: [text]}}]"
+    option, value = arguments.split(" ", 1)
+    value = value.replace(":", ": ")
+    config = str(ROOT / "configs" / "experiment" / "lm_gelu-1l.yaml")
+    status = sup("fit", "--config", config, "--data.sources", sources, "--data.d_vocab", "400", option, value)
+    shown = [line for line in capfd.readouterr().err.splitlines() if line.startswith("sup: ") or "Traceback" in line]
+    assert status == 2
+    assert len(shown) == 1
+    assert LANGUAGE_MISTAKES[arguments] in shown[0]
+
+
+def test_ctrl_c_saves_and_exits_with_130() -> None:
+    """A real Ctrl-C to the real command."""
+    command = [sys.executable, "-m", "sup_lightning", "fit", "--config", TOY, "--version", "run", "--threads", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 0"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == cli.INTERRUPTED
+    assert "resume from lightning_logs/toy_relu-output_5-2/run/checkpoints/last.ckpt with --ckpt_path last" in rest
+    assert "Traceback" not in rest
+    assert last_weights("run")
 
 
 def test_debug_shows_the_traceback(capfd: pytest.CaptureFixture[str]) -> None:
