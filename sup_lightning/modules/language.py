@@ -164,8 +164,9 @@ class LanguageModel(SupModule):
     def _log_sums(self, stage: str) -> None:
         nats, tokens, n_bytes = (total.compute() for total in (self.nats, self.tokens, self.bytes))
         loss = nats / tokens
-        values = {"loss": loss, "perplexity": loss.exp(), "bits_per_byte": nats / n_bytes / math.log(2)}
-        self.log_equal({f"{stage}/{name}": value.float() for name, value in values.items()})
+        self.log_equal({f"{stage}/loss": loss.float()}, prog_bar=True)
+        others = {"perplexity": loss.exp(), "bits_per_byte": nats / n_bytes / math.log(2)}
+        self.log_equal({f"{stage}/{name}": value.float() for name, value in others.items()})
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Log-probability of each target, `[B, n_ctx]`, without the rows that only fill the batch."""
