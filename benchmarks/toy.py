@@ -4,7 +4,7 @@ The peer is the loop of the notebook published with "Toy Models of Superposition
 axis, one uniform draw for the mask and one for the values, AdamW, no logging). `sup fit` runs with everything on:
 TensorBoard, measurements at each epoch, checkpoints, the progress bar; its time includes reading the config and
 building the model. Every instance is a seed of its own, so no draw is shared; `shared` adds a run whose instances are
-points of one seed.
+points of one seed. An epoch is 1,000 steps, and ends with 65,536 validation rows (the package's default).
 
     python -m benchmarks.toy --threads 1
 """
@@ -60,7 +60,7 @@ def sup_fit(
             runs=runs,
             threads=threads,
             sweep=sweep,
-            data={"n_features": n_features, "batch_size": batch_size, "steps_per_epoch": 1000},
+            data={"n_features": n_features, "batch_size": batch_size, "steps_per_epoch": 1000, "val_batches": 16},
             model={"net": {"init_args": {"n_hidden": n_hidden}}},
             trainer={"max_steps": steps, "max_epochs": -1, "callbacks": [{"class_path": "SuperpositionMonitor"}]},
         )

@@ -63,9 +63,11 @@ def _run(arguments: list[str]) -> None:
             f"there is no command {arguments[0]!r}{did_you_mean(arguments[0], COMMANDS)}; "
             f"commands: {', '.join(COMMANDS)}"
         )
+    sys.argv[1:] = arguments
+    if os.getcwd() not in sys.path:  # where a user's own classes are; a console script does not look there
+        sys.path.insert(0, os.getcwd())
     from sup_lightning.experiment import run
 
-    sys.argv[1:] = arguments
     run()
 
 

@@ -47,6 +47,7 @@ class SupCLI(LightningCLI):
 
     def __init__(self, args: list[str] | None = None) -> None:
         self.run_directory: RunDirectory | None = None
+        self.checkpoint: Path | None = None
         super().__init__(
             pl.LightningModule,
             pl.LightningDataModule,
@@ -96,16 +97,27 @@ class SupCLI(LightningCLI):
             arguments = self.settings[part].init_args
             if "seed" in arguments and arguments.seed is None:
                 arguments.seed = self.settings.seed_everything
-        if self.subcommand == "fit":
-            resume = self.settings.ckpt_path == "last"
-            self.run_directory = RunDirectory(
-                self.settings.runs, self.settings.experiment, self.settings.version, resume
-            )
-            self.settings.version = self.run_directory.version
-            if resume:
-                self.settings.ckpt_path = str(self.run_directory.last_checkpoint)
-        if self.settings.ckpt_path:
-            read_checkpoint(self.settings.ckpt_path)
+        self._choose_run()
+        if self.subcommand != "fit":
+            self.save_config_callback = None  # measuring leaves no files
+
+    def _choose_run(self) -> None:
+        """Find the run directory and the checkpoint; what is chosen here does not enter the saved config."""
+        settings = self.settings
+        last = settings.ckpt_path == "last"
+        if self.subcommand == "fit" or last:
+            self.run_directory = RunDirectory(settings.runs, settings.experiment, settings.version, resume=last)
+        if last:
+            assert self.run_directory is not None
+            self.checkpoint, settings.ckpt_path = self.run_directory.last_checkpoint, None
+        elif settings.ckpt_path:
+            self.checkpoint = Path(settings.ckpt_path)
+        if self.checkpoint is not None:
+            read_checkpoint(self.checkpoint)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        checkpoint = {} if self.checkpoint is None else {"ckpt_path": self.checkpoint}
+        return super()._prepare_subcommand_kwargs(subcommand) | checkpoint
 
     def instantiate_classes(self) -> None:
         try:
@@ -125,13 +137,13 @@ class SupCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer of the config, with what every run has: logger, checkpoint, bar, record, atomic files."""
         trainer = self.config_init[self.subcommand].trainer
-        if self.run_directory is not None and trainer.logger in (None, True):
-            directory = self.run_directory
+        directory = self.run_directory
+        if self.subcommand == "fit" and directory is not None and trainer.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(
                 directory.root, directory.experiment, directory.version, default_hp_metric=False
             )
-        if self.run_directory is not None and trainer.default_root_dir is None:
-            kwargs["default_root_dir"] = self.run_directory.path
+        if directory is not None and trainer.default_root_dir is None:
+            kwargs["default_root_dir"] = directory.path
         given = list(trainer.callbacks or [])
         if trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in given):
             given.append(StepProgressBar())
@@ -168,6 +180,14 @@ class SupCLI(LightningCLI):
             self.run_directory.forget()
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, on_interrupt)
+
+    def predict(self, **kwargs: Any) -> None:
+        """Save what the model says of each validation batch, as a list of tensors in `predictions.pt`."""
+        predictions = self.trainer.predict(**kwargs)
+        target = (self.log_dir or Path.cwd()) / "predictions.pt"
+        if self.trainer.is_global_zero:
+            torch.save(predictions, target)
+        rank_zero_info(f"Predictions of {len(predictions or [])} batches: {target}")
 
     @property
     def log_dir(self) -> Path | None:

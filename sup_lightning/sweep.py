@@ -8,7 +8,7 @@ import pandas as pd
 
 from sup_lightning.errors import did_you_mean, reject
 
-Values = list[float] | list[list[float]]
+Values = list[float | list[float]]
 
 
 class Sweep:

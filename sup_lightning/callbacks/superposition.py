@@ -77,7 +77,7 @@ class SuperpositionMonitor(Callback):
         sweep = sweep_of(pl_module, len(W))
         values = {name: v.detach() for name, v in getattr(pl_module, "instance_values", {}).items()}
         values |= measure(W, feature_probability_of(trainer))
-        medians = {f"sup/{name}": value.nanmedian() for name, value in values.items()}
+        medians = {f"sup/{name}": value.nanquantile(0.5) for name, value in values.items()}
         pl_module.log_dict(medians, sync_dist=True, reduce_fx="max")  # equal on all ranks: the maximum is exact
         if trainer.is_global_zero and trainer.logger is not None:
             trainer.logger.log_metrics(self._curves(values, sweep), step=trainer.global_step - 1)

@@ -66,7 +66,8 @@ class SyntheticFeatures(SupData):
         steps_per_epoch: Optimiser steps between two measurements.
         val_batch_size: Rows of one validation batch, over all ranks.
         val_batches: Number of validation batches.
-        chunk_steps: Most optimiser steps that the trainer is handed at once. Speed only: it changes no result.
+        chunk_steps: Most optimiser steps that a module with manual optimisation, such as ToyModel, is handed at once.
+            Speed only: it changes no result.
         sweep: What varies along the instances axis.
     """
 
@@ -134,9 +135,13 @@ class SyntheticFeatures(SupData):
                 "features (raise data.batch_size instead)"
             )
 
-    def train_dataloader(self) -> StepStream[ToyChunk]:
-        assert self.trainer is not None
-        return StepStream(self.draw, self.trainer, self.steps_per_epoch, self.chunk_steps)
+    def train_dataloader(self) -> StepStream[Any]:
+        """Chunks for a module that steps its optimiser itself, single batches for one that Lightning steps."""
+        trainer = self.trainer
+        assert trainer is not None
+        if trainer.lightning_module.automatic_optimization:
+            return StepStream(lambda slot: next(iter(self.draw(slot))), trainer, self.steps_per_epoch)
+        return StepStream(self.draw, trainer, self.steps_per_epoch, self.chunk_steps)
 
     def draw(self, slot: Slot) -> ToyChunk:
         """The rows of one rank, for the steps of a slot."""

@@ -39,9 +39,17 @@ class SupModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._check_settings(checkpoint.get("hyper_parameters", {}))
         steps_per_epoch = getattr(getattr(self._trainer, "datamodule", None), "steps_per_epoch", None)
         if steps_per_epoch and self.trainer.state.fn == TrainerFn.FITTING:
             align_loops(checkpoint, self.trainer, steps_per_epoch)
+
+    def _check_settings(self, saved: Mapping[str, Any]) -> None:
+        """A checkpoint continues the run that wrote it; with other settings it would be another experiment."""
+        free = {"optimizer", "lr_scheduler"}  # what they are does not change what the weights mean
+        for name, present in self.hparams.items():
+            if name not in free and not name.startswith("_") and name in saved and saved[name] != present:
+                raise UserError(f"the checkpoint was made with {name}={saved[name]!r}, but the config has {present!r}")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         log_at_true_step(self.trainer)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler
 
-from sup_lightning.errors import reject
+from sup_lightning.errors import UserError, reject
 from sup_lightning.functional.keyed_random import keyed_uniform
 from sup_lightning.metrics.reconstruction import FractionOfVarianceUnexplained, LossGivenActive, WeightedSquaredError
 from sup_lightning.modules.base import SupModule
@@ -47,8 +47,8 @@ class ToyModel(SupModule):
     Args:
         n_features: Number of features; linked from the data.
         net: The network, called with `n_features` and the seed of each instance.
-        importance: Weight of each feature's error: one number, or one for each feature.
-        importance_decay: Multiplies the importance of feature i by `importance_decay ** i`.
+        importance: Weight of each output's error: one number, or one for each output.
+        importance_decay: Multiplies the importance of output i by `importance_decay ** i`.
         dropout: Rate of inverted dropout on the hidden layer while training.
         sweep: What varies along the instances axis.
         optimizer: Called with the parameters.
@@ -73,15 +73,15 @@ class ToyModel(SupModule):
         self.net = net(n_features, self.sweep.seeds)
         if not importance_decay > 0:
             reject("importance_decay", importance_decay, "a positive number")
-        powers = importance_decay ** torch.arange(n_features)
-        values = [_importance(value, n_features) for value in self.sweep.values("importance", importance)]
+        powers = importance_decay ** torch.arange(self.net.n_outputs)
+        values = [_importance(value, self.net.n_outputs) for value in self.sweep.values("importance", importance)]
         self.register_buffer("importance", torch.stack(values) * powers, persistent=False)
         self.dropout = [float(rate) for rate in self.sweep.values("dropout", dropout)]
         for rate in self.dropout:
             if not 0 <= rate < 1:
                 reject("dropout", rate, "a number in [0, 1)")
         self.val_loss = WeightedSquaredError(self.importance)
-        self.val_fvu = FractionOfVarianceUnexplained(self.sweep.n_instances, n_features)
+        self.val_fvu = FractionOfVarianceUnexplained(self.sweep.n_instances, self.net.n_outputs)
         self.val_loss_given_active = LossGivenActive(self.importance)
         self.instance_values: dict[str, Tensor] = {}
         """The newest validation results of each instance, `[n_instances]` each."""
@@ -96,6 +96,11 @@ class ToyModel(SupModule):
             if callable(self.hparams.get(name)):  # given as Python objects; from a config these are class paths
                 del self.hparams[name]
 
+    def setup(self, stage: str) -> None:
+        n_outputs = getattr(getattr(self.trainer, "datamodule", None), "n_outputs", self.net.n_outputs)
+        if n_outputs != self.net.n_outputs:
+            raise UserError(f"the task has {n_outputs} outputs, but {type(self.net).__name__} has {self.net.n_outputs}")
+
     def feature_directions(self) -> Tensor:
         """`[n_instances, n_features, n_hidden]`."""
         return self.net.feature_directions()
@@ -105,9 +110,9 @@ class ToyModel(SupModule):
 
     def instance_losses(self, batch: Batch) -> Tensor:
         """The training loss of each instance, `[n_instances]`. Override this for another loss."""
-        return self.net.loss(batch.features, batch.targets, self.importance, self._dropout_factors(batch))
+        return self.net.loss(batch.features, batch.targets, self.importance, self.dropout_factors(batch))
 
-    def _dropout_factors(self, batch: Batch) -> Tensor | None:
+    def dropout_factors(self, batch: Batch) -> Tensor | None:
         """Inverted-dropout factors `[n_instances, batch, n_hidden]`, keyed by (seed, step, global row)."""
         if not any(self.dropout):
             return None
@@ -179,13 +184,13 @@ class ToyModel(SupModule):
         self.log_equal({f"{stage}/loss_best": loss.min(), f"{stage}/fvu": fvu.mean()})
 
 
-def _importance(value: float | Iterable[float], n_features: int) -> Tensor:
-    """One weight for each feature, `[n_features]`."""
+def _importance(value: float | Iterable[float], n_outputs: int) -> Tensor:
+    """One weight for each output, `[n_outputs]`."""
     weights = torch.as_tensor(value, dtype=torch.float32)
     if weights.ndim == 0:
-        weights = weights.expand(n_features)
-    if len(weights) != n_features:
-        reject("importance", value, f"a number, or one for each of the {n_features} features")
+        weights = weights.expand(n_outputs)
+    if len(weights) != n_outputs:
+        reject("importance", value, f"a number, or one for each of the {n_outputs} outputs")
     if not bool((weights >= 0).all()):
         reject("importance", value, "numbers ≥ 0")
     return weights

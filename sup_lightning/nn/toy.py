@@ -21,12 +21,15 @@ class ToyNetwork(nn.Module, ABC):
         n_features: Number of input features.
         seeds: Seed of each instance.
         n_hidden: Width of the hidden layer.
+        n_outputs: Number of outputs; as many as features if left out.
     """
 
-    def __init__(self, n_features: int, seeds: Sequence[int], n_hidden: int) -> None:
+    def __init__(self, n_features: int, seeds: Sequence[int], n_hidden: int, n_outputs: int | None = None) -> None:
         super().__init__()
-        require_positive(n_features=n_features, n_hidden=n_hidden)
+        n_outputs = n_features if n_outputs is None else n_outputs
+        require_positive(n_features=n_features, n_hidden=n_hidden, n_outputs=n_outputs)
         self.n_features = n_features
+        self.n_outputs = n_outputs
         self.n_hidden = n_hidden
         self.seeds = list(seeds)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from sup_lightning import cli, fit
+from sup_lightning import SyntheticFeatures, ToyModel, cli, fit
 from sup_lightning.experiment import Run
 from tests.helpers import ROOT, TOY, same_weights
 
@@ -199,13 +199,46 @@ def test_the_saved_config_repeats_the_run_bit_for_bit() -> None:
     assert same_weights(last_weights("first"), last_weights("again"))
 
 
-def test_validate_reads_the_checkpoint(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_config_of_a_resumed_run_starts_a_new_one() -> None:
+    assert small_fit("--trainer.max_epochs", "1") == 0
+    assert small_fit("--ckpt_path", "last") == 0
+    assert sup("fit", "--config", "lightning_logs/toy_relu-output_5-2/version_0/config.yaml") == 0
+    assert same_weights(last_weights("version_0"), last_weights("version_1"))
+
+
+def test_measuring_a_checkpoint_leaves_no_files(capfd: pytest.CaptureFixture[str]) -> None:
     assert small_fit("--version", "run") == 0
     folder = Path("lightning_logs/toy_relu-output_5-2/run")
-    for command in ("validate", "test", "predict"):
-        checkpoint = str(folder / "checkpoints" / "last.ckpt")
-        assert sup(command, "--config", TOY, *SMALL, "--ckpt_path", checkpoint) == 0
-    assert "val/loss" in capfd.readouterr().out
+    before = sorted(Path().rglob("*"))
+    saved = str(folder / "config.yaml")
+    for checkpoint in ("last", str(folder / "checkpoints" / "last.ckpt")):
+        for command in ("validate", "test"):
+            assert sup(command, "--config", saved, "--ckpt_path", checkpoint) == 0
+    assert sorted(Path().rglob("*")) == before
+    shown = capfd.readouterr().out
+    assert "val/loss" in shown
+    assert "test/loss" in shown
+
+
+def test_predictions_are_those_of_the_model() -> None:
+    assert small_fit("--version", "run") == 0
+    folder = Path("lightning_logs/toy_relu-output_5-2/run")
+    assert sup("predict", "--config", str(folder / "config.yaml"), "--ckpt_path", "last") == 0
+    (output,) = torch.load(folder / "predictions.pt")
+    model = ToyModel.load_from_checkpoint(folder / "checkpoints" / "last.ckpt")
+    data = SyntheticFeatures(5, sweep={"seed": 2}, val_batch_size=64)
+    expected = model(data.batch("validation", 0, range(64), 64).features)
+    torch.testing.assert_close(output, expected)
+
+
+def test_resuming_with_other_settings_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    assert small_fit("--version", "run") == 0
+    assert small_fit("--ckpt_path", "last", "--model.importance_decay", "0.9") == 2
+    assert "made with importance_decay=1.0, but the config has 0.9" in capfd.readouterr().err
+    assert small_fit("--ckpt_path", "last", "--sweep.seed", "3") == 2
+    assert "made with sweep={'seed': [0, 1]}, but the config has {'seed': [0, 1, 2]}" in capfd.readouterr().err
+    assert small_fit("--ckpt_path", "last", "--model.net.n_hidden", "3") == 2
+    assert "made with net={" in capfd.readouterr().err
 
 
 def test_print_config_is_a_config(capfd: pytest.CaptureFixture[str]) -> None:
