@@ -81,7 +81,7 @@ def main(threads: int = 1, rounds: int = 3, seconds: float = 12.0, shared: bool 
     for size in SIZES:
         plain_loop(*size, steps=20)
         pace = plain_loop(*size, steps=50) / 50
-        steps = max(1000, round(seconds / pace / 1000) * 1000)
+        steps = max(3000, round(seconds / pace / 1000) * 1000)
         sup_fit(*size, steps=100, threads=threads)
         pairs, shares = [], []
         for _ in range(rounds):

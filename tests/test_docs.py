@@ -14,7 +14,7 @@ import yaml
 from sup_lightning.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = (
     "--trainer.max_epochs=1 --trainer.log_every_n_steps=10 --data.steps_per_epoch=20 "
     "--data.val_batch_size=64 --data.val_batches=1 --sweep.seed=2"
