@@ -176,6 +176,9 @@ class SupCLI(LightningCLI):
             if self.trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
+        except BaseException:
+            self.run_directory.free_if_empty()
+            raise
         finally:
             self.run_directory.forget()
             if threading.current_thread() is threading.main_thread():

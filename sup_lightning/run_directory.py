@@ -57,6 +57,11 @@ class RunDirectory:
     def last_checkpoint(self) -> Path:
         return self.path / LAST
 
+    def free_if_empty(self) -> None:
+        """Give the name back after a run that failed before its first checkpoint."""
+        if not self.last_checkpoint.exists():
+            (self.path / CONFIG).unlink(missing_ok=True)
+
     def share_with_ranks(self) -> None:
         """Let the processes that this one launches write to the same directory."""
         os.environ[_INHERITED] = self.version

@@ -19,6 +19,7 @@ _KEY = re.compile(r'Parser key "([^"]+)":\s*(.*)')
 _NOT_ACCEPTED = re.compile(r"Option '([^']+)' is not accepted")
 _NO_CLASS = re.compile(r"Expected a (?:dot import path string: (\S+)|path but (\S+) either not accessible or invalid)")
 _WRONG_TYPE = re.compile(r"Expected an? (.+?)\. Got value: (.*)")
+_PLAIN_TYPE = re.compile(r"Expected an? <class '(float|int|bool|str)'>$", re.MULTILINE)
 _UNRECOGNISED = re.compile(r"unrecognized arguments: --([\w.]+)")
 
 
@@ -41,6 +42,10 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
         if not _NOISE.search(text) and text not in reasons:
             reasons.append(text)
     where = ".".join(keys)
+    if plain := _PLAIN_TYPE.findall(message):
+        given = re.search(r"Given value: (.*)", message)
+        if given and "NestedArg" not in given[1]:
+            return f"{where} is {given[1]!r}; allowed: {', '.join(dict.fromkeys(plain))}"
     for reason in reasons:
         if match := _NOT_ACCEPTED.search(reason):
             name = match[1]

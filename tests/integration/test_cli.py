@@ -1,7 +1,6 @@
 """`sup` as users meet it: help, one-line errors, run directories, resuming, the same run again."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -73,6 +72,8 @@ MISTAKES = {
     "--model.net.init_args.activation swish": "model.net.activation is 'swish'; allowed: relu, linear",
     "--model.n_features 7": "model.n_features is 7, but data.n_features is 5; leave the model's out",
     "--model.optimizer Adm": "model.optimizer is 'Adm', which is no class that is known (did you mean Adam?)",
+    "--model.optimizer.lr x": "model.optimizer.lr is 'x'; allowed: float",
+    "--data.feature_probability many": "data.feature_probability is 'many'; allowed: float",
     "--trainer.max_epoch 3": "--trainer.max_epoch is not an option (did you mean trainer.max_epochs?)",
     "--trainer.max_epochs -5": "`max_epochs` must be a non-negative integer or -1. You passed in -5.",
     "--trainer.callbacks+=GeometryFigurs": "trainer.callbacks is 'GeometryFigurs', which is no class that is known "
@@ -161,7 +162,11 @@ def test_a_run_never_overwrites_another(capfd: pytest.CaptureFixture[str]) -> No
     assert folders == ["mine", "version_0", "version_1"]
 
 
-@pytest.mark.skipif(os.name != "posix" or shutil.which("chattr") is None, reason="needs a folder nobody can write to")
+def test_a_run_that_fails_at_once_leaves_its_name_free() -> None:
+    assert small_fit("--version", "mine", "--trainer.max_epochs", "1", "--model.optimizer.lr", "1e30") == 2
+    assert small_fit("--version", "mine", "--trainer.max_epochs", "1") == 0
+
+
 def test_an_unwritable_run_directory(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     Path("locked").mkdir(mode=0o500)
     access = os.access  # root may write everywhere, so ask as another user would
