@@ -194,6 +194,16 @@ def test_bfloat16_trains(make_data: Any) -> None:
     assert model.net.head.weight.dtype == torch.float32
 
 
+def test_gradients_are_clipped_in_bfloat16_too(make_data: Any) -> None:
+    """With a fused optimiser, which Lightning refuses: SGD moves by the clipped gradient's length."""
+    trainer = make_trainer(precision="bf16-mixed", max_steps=1, gradient_clip_val=1e-3)
+    model = make_model(optimizer=partial(torch.optim.SGD, lr=1.0, fused=True), lr_scheduler=None)
+    before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+    trainer.fit(model, make_data())
+    moved = torch.cat([p.detach().flatten() for p in model.parameters()]) - before
+    assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
+
+
 def test_weight_decay_is_for_matrices() -> None:
     model = make_model(activation="solu_ln")
     names = {id(p): name for name, p in model.net.named_parameters()}
