@@ -82,7 +82,8 @@ def fit(config: str | Path, **overrides: Any) -> Run:
     arguments = ["fit", "--config", str(config)]
     for name, value in _options(overrides):
         arguments += [f"--{name}", value]
-    with mock.patch.object(sys, "argv", ["sup", *arguments]):
+    command = str(Path(__file__).with_name("__main__.py"))  # what launched ranks run
+    with mock.patch.object(sys, "argv", [command, *arguments]):
         return run()
 
 

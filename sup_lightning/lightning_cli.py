@@ -93,10 +93,6 @@ class SupCLI(LightningCLI):
         if self.settings.threads is not None:
             require_positive(threads=self.settings.threads)
             torch.set_num_threads(self.settings.threads)
-        for part in ("data", "model"):
-            arguments = self.settings[part].init_args
-            if "seed" in arguments and arguments.seed is None:
-                arguments.seed = self.settings.seed_everything
         self._choose_run()
         if self.subcommand != "fit":
             self.save_config_callback = None  # measuring leaves no files
@@ -105,14 +101,16 @@ class SupCLI(LightningCLI):
         """Find the run directory and the checkpoint; what is chosen here does not enter the saved config."""
         settings = self.settings
         last = settings.ckpt_path == "last"
+        if settings.ckpt_path and not last:
+            self.checkpoint = Path(settings.ckpt_path)
+            read_checkpoint(self.checkpoint)
+        elif not last and self.subcommand != "fit":
+            raise UserError(f"{self.subcommand} needs --ckpt_path: last, or the path of a checkpoint")
         if self.subcommand == "fit" or last:
             self.run_directory = RunDirectory(settings.runs, settings.experiment, settings.version, resume=last)
         if last:
             assert self.run_directory is not None
             self.checkpoint, settings.ckpt_path = self.run_directory.last_checkpoint, None
-        elif settings.ckpt_path:
-            self.checkpoint = Path(settings.ckpt_path)
-        if self.checkpoint is not None:
             read_checkpoint(self.checkpoint)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -120,11 +118,22 @@ class SupCLI(LightningCLI):
         return super()._prepare_subcommand_kwargs(subcommand) | checkpoint
 
     def instantiate_classes(self) -> None:
+        open_seeds = [
+            arguments
+            for arguments in (self.settings.data.init_args, self.settings.model.init_args)
+            if "seed" in arguments and arguments.seed is None
+        ]
+        for arguments in open_seeds:
+            arguments.seed = self.settings.seed_everything
         try:
             super().instantiate_classes()
-        except ValueError as error:  # the parser wraps what constructors say
-            raise cause(error) from error
-        self._check_links()
+            self._check_links()
+        except BaseException as error:
+            if self.run_directory is not None:
+                self.run_directory.release()
+            raise cause(error) from error  # the parser wraps what constructors say
+        for arguments in open_seeds:  # the saved config leaves open what was left open
+            arguments.seed = None
 
     def _check_links(self) -> None:
         """A size that the user gives for the model as well must be the one that the data has."""
@@ -133,6 +142,11 @@ class SupCLI(LightningCLI):
             linked = getattr(self.datamodule, name, None)
             if name in given and given[name] is not None and linked is not None and given[name] != linked:
                 raise UserError(f"model.{name} is {given[name]}, but data.{name} is {linked}; leave the model's out")
+        if self._get(self.config_init, "sweep").n_instances > 1:
+            for part in ("data", "model"):
+                if "sweep" not in self.settings[part].init_args:
+                    name = self.settings[part].class_path.rpartition(".")[2]
+                    raise UserError(f"the sweep has several instances, but {name} trains one: it has no argument sweep")
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer of the config, with what every run has: logger, checkpoint, bar, record, atomic files."""
@@ -154,7 +168,11 @@ class SupCLI(LightningCLI):
         kwargs["callbacks"] = given
         if not trainer.plugins:
             kwargs["plugins"] = [AtomicCheckpointIO()]
-        return super().instantiate_trainer(**kwargs)
+        made = super().instantiate_trainer(**kwargs)
+        for callback in made.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, LastCheckpoint) and directory is not None:
+                callback.directory = directory.path
+        return made
 
     def _plain_settings(self) -> dict[str, Any]:
         self._dump_config()
@@ -176,20 +194,19 @@ class SupCLI(LightningCLI):
             if self.trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
-        except BaseException:
-            self.run_directory.free_if_empty()
-            raise
         finally:
             self.run_directory.forget()
+            self.run_directory.release()
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, on_interrupt)
 
     def predict(self, **kwargs: Any) -> None:
         """Save what the model says of each validation batch, as a list of tensors in `predictions.pt`."""
+        if self.trainer.world_size > 1:
+            raise UserError(f"predict runs on one device, not on {self.trainer.world_size}; set trainer.devices to 1")
         predictions = self.trainer.predict(**kwargs)
         target = (self.log_dir or Path.cwd()) / "predictions.pt"
-        if self.trainer.is_global_zero:
-            torch.save(predictions, target)
+        torch.save(predictions, target)
         rank_zero_info(f"Predictions of {len(predictions or [])} batches: {target}")
 
     @property

@@ -5,10 +5,8 @@ import re
 from pathlib import Path
 
 from sup_lightning.callbacks.checkpoint import LAST
+from sup_lightning.callbacks.superposition import TABLE
 from sup_lightning.errors import UserError, reject
-
-CONFIG = "config.yaml"
-"""A run writes its config once data and model could be set up, so a directory that has one holds a run."""
 
 _INHERITED = "SUP_RUN_VERSION"
 """Set for the processes that a run launches: all ranks must agree on the directory, and one of them creates it."""
@@ -34,20 +32,20 @@ class RunDirectory:
                 reject(option, name, "letters, digits and . _ = + -")
         self.root = Path(root)
         self.experiment = experiment
+        self._check_writable(self.root / experiment / (version or ""))
         inherited = os.environ.get(_INHERITED)
         if inherited is not None:
             self.version = inherited
         elif resume:
             self.version = version or self._newest_resumable()
         else:
-            self.version = version or f"version_{self._next_number()}"
-            if any((self.path / mark).exists() for mark in (CONFIG, LAST)):
+            self.version = version or self._claim_number()
+            if any((self.path / mark).exists() for mark in (TABLE, LAST)):
                 raise UserError(
                     f"{self.path} already holds a run; continue it with --ckpt_path last, or choose another --version"
                 )
         if resume and not self.last_checkpoint.is_file():
             raise UserError(f"nothing to resume: {self.last_checkpoint} does not exist")
-        self._check_writable()
 
     @property
     def path(self) -> Path:
@@ -57,10 +55,13 @@ class RunDirectory:
     def last_checkpoint(self) -> Path:
         return self.path / LAST
 
-    def free_if_empty(self) -> None:
-        """Give the name back after a run that failed before its first checkpoint."""
-        if not self.last_checkpoint.exists():
-            (self.path / CONFIG).unlink(missing_ok=True)
+    def release(self) -> None:
+        """Remove the directory if nothing was written to it."""
+        for folder in (self.path, self.path.parent, self.root):
+            try:
+                folder.rmdir()
+            except OSError:  # not there, or not empty
+                return
 
     def share_with_ranks(self) -> None:
         """Let the processes that this one launches write to the same directory."""
@@ -76,8 +77,19 @@ class RunDirectory:
         names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
         return [int(match[1]) for name in names if (match := re.fullmatch(r"version_(\d+)", name))]
 
-    def _next_number(self) -> int:
-        return max(self._numbers(), default=-1) + 1
+    def _claim_number(self) -> str:
+        """The next free `version_<n>`, made at once, so that no run started beside this one takes it too."""
+        number = max(self._numbers(), default=-1) + 1
+        while True:
+            name = f"version_{number}"
+            try:
+                (self.root / self.experiment / name).mkdir(parents=True)
+            except FileExistsError:
+                number += 1
+            except OSError:
+                return name  # not writable: said below
+            else:
+                return name
 
     def _newest_resumable(self) -> str:
         folder = self.root / self.experiment
@@ -86,9 +98,9 @@ class RunDirectory:
             raise UserError(f"nothing to resume: no run in {folder} has a {LAST}")
         return max(found, key=lambda path: path.stat().st_mtime).parents[1].name
 
-    def _check_writable(self) -> None:
-        existing = self.path
+    def _check_writable(self, folder: Path) -> None:
+        existing = folder
         while not existing.exists():
             existing = existing.parent
         if not existing.is_dir() or not os.access(existing, os.W_OK):
-            raise UserError(f"the run directory {self.path} cannot be written to ({existing} does not allow it)")
+            raise UserError(f"the run directory {folder} cannot be written to ({existing} does not allow it)")

@@ -49,7 +49,7 @@ class Sweep:
         for name, values in self.axes.items():
             if not values:
                 reject(f"sweep.{name}", values, "at least one value")
-            if len({str(value) for value in values}) < len(values):
+            if any(value in values[:place] for place, value in enumerate(values)):
                 reject(f"sweep.{name}", values, "values that differ")
 
     @classmethod
@@ -100,24 +100,22 @@ class Sweep:
     @property
     def labels(self) -> list[str]:
         """A short name for each instance, for plots and tags."""
-        return [_label(instance) for instance in self.instances]
+        return [self._label(instance) for instance in self.instances]
 
     @property
     def point_labels(self) -> list[str]:
         """A short name for each point, without the seed; empty text if nothing but the seed varies."""
         points = self.instances[:: self.n_seeds]
-        return [_label({name: value for name, value in point.items() if name != "seed"}) for point in points]
+        return [self._label({name: value for name, value in point.items() if name != "seed"}) for point in points]
+
+    def _label(self, settings: dict[str, Any]) -> str:
+        return ",".join(f"{name}={self._short(name, value)}" for name, value in settings.items())
+
+    def _short(self, axis: str, value: Any) -> str:
+        if isinstance(value, Sequence):  # one number for each feature: named by its place on the axis
+            return f"#{self.axes[axis].index(value)}"
+        return f"{value:.10g}" if isinstance(value, float) else str(value)
 
     def table(self) -> pd.DataFrame:
         """One row for each instance, one column for each axis."""
         return pd.DataFrame(self.instances)
-
-
-def _label(settings: dict[str, Any]) -> str:
-    return ",".join(f"{name}={_short(value)}" for name, value in settings.items())
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Sequence):
-        return f"[{_short(value[0])}..{_short(value[-1])}]"
-    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -31,7 +31,11 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
     top = set(tree.body)
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else names
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            # `from sup_lightning import data` imports a part as much as `from sup_lightning.data import ...`
+            parts = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = parts if node.module == "sup_lightning" else [str(node.module)]
         for name in names:
             yield name, node in top
 

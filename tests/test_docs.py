@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = (
     "--trainer.max_epochs=1 --trainer.log_every_n_steps=10 --data.steps_per_epoch=20 "
-    "--data.val_batch_size=64 --data.val_batches=1 --sweep.seed=2"
+    "--data.val_batch_size=64 --data.val_batches=1 --sweep.seed=1"
 )
 PARSED_ONLY = ("configs/experiment/lm_", "--print_config", "--trainer.devices")
 """Commands with one of these would train on a corpus, or launch processes."""

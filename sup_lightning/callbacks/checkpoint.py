@@ -31,6 +31,8 @@ class LastCheckpoint(Checkpoint):
         require_positive(every_n_epochs=every_n_epochs, every_n_steps=every_n_steps or 1)
         self.every_n_epochs = every_n_epochs
         self.every_n_steps = every_n_steps
+        self.directory: Path | None = None
+        """The run directory, where it is not the logger's."""
         self._interrupted = False
         self._previous_handler: Any = None
 
@@ -58,12 +60,12 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         if trainer.fit_loop._should_accumulate():
             return
+        epoch_ends = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if epoch_ends:  # saved, and stopped, when it has been measured
+            return
         if self._stops_now(trainer):
-            path = self._save(trainer)
-            rank_zero_info(f"Interrupted after step {trainer.global_step}; resume from {path} with --ckpt_path last")
-            raise KeyboardInterrupt
-        epoch_ends = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch  # saved then, after validation
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0 and not epoch_ends:
+            self._save_and_stop(trainer)
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
             self._save(trainer)
 
     def _stops_now(self, trainer: Trainer) -> bool:
@@ -73,11 +75,20 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         final = trainer.global_step == trainer.max_steps or trainer.current_epoch + 1 == trainer.max_epochs
-        if final or trainer.should_stop or (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+        due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        due = due or (self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0)
+        if final or trainer.should_stop or due:
             self._save(trainer)
+        if not final and self._stops_now(trainer):
+            self._save_and_stop(trainer)
+
+    def _save_and_stop(self, trainer: Trainer) -> None:
+        path = self._save(trainer)
+        rank_zero_info(f"Interrupted after step {trainer.global_step}; resume from {path} with --ckpt_path last")
+        raise KeyboardInterrupt
 
     def _save(self, trainer: Trainer) -> Path:
-        path = Path(trainer.log_dir or trainer.default_root_dir) / LAST
+        path = Path(self.directory or trainer.log_dir or trainer.default_root_dir) / LAST
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             trainer.save_checkpoint(path)
         return path

@@ -5,7 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from sup_lightning.callbacks.geometry_protocol import directions_of, sweep_of
+from sup_lightning.callbacks.geometry_protocol import directions_of, instance_values_of, sweep_of
 from sup_lightning.callbacks.run_folder import run_folder
 from sup_lightning.errors import require_positive
 from sup_lightning.sweep import Sweep
@@ -38,7 +38,7 @@ class GeometryFigures(Callback):
 
         W = directions_of(pl_module, type(self).__name__)
         sweep = sweep_of(pl_module, len(W))
-        loss = getattr(pl_module, "instance_values", {}).get("loss")
+        loss = instance_values_of(pl_module, trainer).get("loss")
         shown = self._choose(loss, sweep)
         labels = sweep.labels
         titles = [labels[k] if loss is None else f"{labels[k]}\nloss {loss[k]:.4g}" for k in shown]

@@ -14,7 +14,7 @@ class HasFeatureDirections(Protocol):
     """A module that says where its features are.
 
     Optional attributes: `sweep`, which names the instances; `instance_values`, a dict of the newest validation
-    results, `[n_instances]` each.
+    results, `[n_instances]` each; `measured_at_step`, the optimiser step of these.
     """
 
     def feature_directions(self) -> Tensor:
@@ -27,6 +27,13 @@ def directions_of(module: LightningModule, who: str) -> Tensor:
         raise UserError(f"{who} needs a module with a method feature_directions(); {type(module).__name__} has none")
     W = module.feature_directions().detach()
     return W if W.ndim == 3 else W.unsqueeze(0)
+
+
+def instance_values_of(module: LightningModule, trainer: Trainer) -> dict[str, Tensor]:
+    """The module's validation results, if they belong to the present step, not to older weights."""
+    if getattr(module, "measured_at_step", trainer.global_step) != trainer.global_step:
+        return {}
+    return {name: value.detach() for name, value in getattr(module, "instance_values", {}).items()}
 
 
 def sweep_of(module: LightningModule, n_instances: int) -> Sweep:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from sup_lightning.callbacks.run_folder import run_folder
 
@@ -65,7 +66,11 @@ class RunRecord(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and trainer.logger and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             final = {f"hp/{name}": float(v) for name, v in trainer.callback_metrics.items() if v.numel() == 1}
-            trainer.logger.log_hyperparams({**_flat(self.settings), **self.record}, metrics=final)  # type: ignore[call-arg]
+            settings = {**_flat(self.settings), **self.record}
+            if isinstance(trainer.logger, TensorBoardLogger):
+                trainer.logger.log_hyperparams(settings, metrics=final)
+            else:
+                trainer.logger.log_hyperparams(settings)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

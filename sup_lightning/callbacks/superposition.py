@@ -8,7 +8,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from sup_lightning.callbacks.geometry_protocol import directions_of, feature_probability_of, sweep_of
+from sup_lightning.callbacks.geometry_protocol import (
+    directions_of,
+    feature_probability_of,
+    instance_values_of,
+    sweep_of,
+)
 from sup_lightning.callbacks.run_folder import run_folder
 from sup_lightning.functional.dimensionality import (
     dimensions_per_feature,
@@ -75,8 +80,7 @@ class SuperpositionMonitor(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         W = directions_of(pl_module, type(self).__name__)
         sweep = sweep_of(pl_module, len(W))
-        values = {name: v.detach() for name, v in getattr(pl_module, "instance_values", {}).items()}
-        values |= measure(W, feature_probability_of(trainer))
+        values = instance_values_of(pl_module, trainer) | measure(W, feature_probability_of(trainer))
         medians = {f"sup/{name}": value.nanquantile(0.5) for name, value in values.items()}
         pl_module.log_dict(medians, sync_dist=True, reduce_fx="max")  # equal on all ranks: the maximum is exact
         if trainer.is_global_zero and trainer.logger is not None:
@@ -134,4 +138,8 @@ class SuperpositionMonitor(Callback):
         rows.insert(0, "epoch", trainer.current_epoch)
         measured = pd.DataFrame({name: value.cpu().numpy() for name, value in values.items()})
         path.parent.mkdir(parents=True, exist_ok=True)
-        pd.concat([rows, measured], axis=1).to_csv(path, mode="a", header=not path.exists(), index=False)
+        new = pd.concat([rows, measured], axis=1)
+        if path.exists() and list(pd.read_csv(path, nrows=0)) != list(new):  # an epoch with or without validation
+            pd.concat([pd.read_csv(path), new]).to_csv(path, index=False)
+        else:
+            new.to_csv(path, mode="a", header=not path.exists(), index=False)

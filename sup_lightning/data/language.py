@@ -160,7 +160,10 @@ class TextData(SupData):
 
     # The tokenizer travels with the weights: without it a checkpoint's tokens mean nothing.
     def state_dict(self) -> dict[str, Any]:
-        return {"tokenizer": self.tokenizer.to_str()}
+        return {**super().state_dict(), "tokenizer": self.tokenizer.to_str()}
+
+    def settings(self) -> dict[str, Any]:
+        return {"text": self.key, "n_ctx": self.n_ctx, "batch_size": self.batch_size, "seed": self.seed}
 
     def _batch(self, text: PackedText, step: int, index: NDArray[np.int64], n_real: int | None = None) -> TextBatch:
         window = text.windows(index, self.n_ctx)

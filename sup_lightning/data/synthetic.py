@@ -135,6 +135,14 @@ class SyntheticFeatures(SupData):
                 "features (raise data.batch_size instead)"
             )
 
+    def settings(self) -> dict[str, Any]:
+        return {
+            "feature_probability": self.feature_probability.tolist(),
+            "features": _describe(self.features),
+            "task": _describe(self.task),
+            "batch_size": self.batch_size,
+        }
+
     def train_dataloader(self) -> StepStream[Any]:
         """Chunks for a module that steps its optimiser itself, single batches for one that Lightning steps."""
         trainer = self.trainer
@@ -177,6 +185,14 @@ class SyntheticFeatures(SupData):
         x = features.expand(instances).flatten(0, 1).mT
         y = x if targets is features else targets.expand(instances).flatten(0, 1).mT
         return ToyBatch(step, (rows.start, total_rows), x, y)
+
+
+def _describe(part: Any) -> str:
+    """A distribution, value law or task with its settings, as text."""
+    if not hasattr(part, "__dict__"):
+        return repr(part)
+    settings = ", ".join(f"{name}={_describe(value)}" for name, value in sorted(vars(part).items()))
+    return f"{type(part).__name__}({settings})"
 
 
 class ValidationRows:

@@ -8,7 +8,8 @@ from torch import Tensor
 def seed_interval(values: Tensor, level: float = 0.95, n_resamples: int = 1000) -> tuple[Tensor, Tensor, Tensor]:
     """Median over seeds, with a percentile-bootstrap interval that resamples seeds.
 
-    NaN values are left out. With one seed there is no interval: both ends are NaN.
+    NaN values are left out. Where even the whole range of the seeds covers the median less often than `level`, there is
+    no interval and both ends are NaN: it covers with probability 1 - 2^(1 - n_seeds), so 95 % takes 6 seeds.
 
     Args:
         values: `[..., n_seeds]`.
@@ -25,7 +26,7 @@ def seed_interval(values: Tensor, level: float = 0.95, n_resamples: int = 1000) 
     array = values.detach().double().cpu().numpy()
     n_seeds = array.shape[-1]
     median = _nanmedian(array)
-    if n_seeds == 1:
+    if 2 * 0.5**n_seeds > 1 - level:
         ends = np.full((2, *median.shape), np.nan)
     else:
         draws = np.random.default_rng(0).integers(0, n_seeds, size=(n_resamples, n_seeds))

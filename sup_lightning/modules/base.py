@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ class SupModule(LightningModule):
         super().__init__()
         self._make_optimizer = optimizer
         self._make_lr_scheduler = lr_scheduler
+        self._saved_optimizer: dict[str, Any] = {}
 
     def parameter_groups(self) -> list[dict[str, Any]] | list[nn.Parameter]:
         """What the optimiser is given: the parameters that train."""
@@ -47,23 +49,45 @@ class SupModule(LightningModule):
     ) -> None:
         """As Lightning does, and in bfloat16 also for fused optimisers, which it refuses: nothing is scaled there."""
         by_norm = gradient_clip_algorithm in (None, "norm")
-        if gradient_clip_val and by_norm and self.trainer.precision == "bf16-mixed":
+        plugin = self.trainer.precision_plugin
+        bfloat16 = type(plugin) is MixedPrecision and plugin.precision == "bf16-mixed"  # not a sharded one
+        if gradient_clip_val and by_norm and bfloat16:
             nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_settings(checkpoint.get("hyper_parameters", {}))
+        self._saved_optimizer = checkpoint.get("optimizer_settings", {})
         steps_per_epoch = getattr(getattr(self._trainer, "datamodule", None), "steps_per_epoch", None)
         if steps_per_epoch and self.trainer.state.fn == TrainerFn.FITTING:
             align_loops(checkpoint, self.trainer, steps_per_epoch)
 
     def _check_settings(self, saved: Mapping[str, Any]) -> None:
         """A checkpoint continues the run that wrote it; with other settings it would be another experiment."""
-        free = {"optimizer", "lr_scheduler"}  # what they are does not change what the weights mean
+        free = {"optimizer", "lr_scheduler"}  # compared when training starts; the schedule may be lengthened
         for name, present in self.hparams.items():
             if name not in free and not name.startswith("_") and name in saved and saved[name] != present:
                 raise UserError(f"the checkpoint was made with {name}={saved[name]!r}, but the config has {present!r}")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["optimizer_settings"] = self._optimizer_settings()
+
+    def on_train_start(self) -> None:
+        """A resumed optimiser has the checkpoint's settings; that must not happen behind the user's back."""
+        saved, present = self._saved_optimizer, self._optimizer_settings()
+        for name in sorted(saved.keys() & present.keys()):
+            if saved[name] != present[name]:
+                raise UserError(
+                    f"the checkpoint was made with the optimizer's {name}={saved[name]!r}, "
+                    f"but the config has {present[name]!r}"
+                )
+
+    def _optimizer_settings(self) -> dict[str, Any]:
+        """What the config says of the optimiser, as plain values."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        settings = {"class": type(optimizer).__name__, **getattr(optimizer, "defaults", {})}
+        return {k: v for k, v in settings.items() if isinstance(v, (bool, int, float, str, tuple))}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         log_at_true_step(self.trainer)

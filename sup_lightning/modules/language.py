@@ -179,6 +179,7 @@ class LanguageModel(SupModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Record the tokenizer."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["tokenizer_hash"] = self.tokenizer_hash
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Learning-rate schedules whose length is given in the config, never asked of the trainer."""
 
 import math
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -28,6 +29,11 @@ class WarmupCosine(LambdaLR):
             reject("final_fraction", final_fraction, "a number in [0, 1]")
         self.total_steps, self.warmup_steps, self.final_fraction = total_steps, warmup_steps, final_fraction
         super().__init__(optimizer, self.factor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the schedule is. What it is comes from the config, so a resumed run can be given more steps."""
+        constants = ("total_steps", "warmup_steps", "final_fraction")
+        return {name: value for name, value in super().state_dict().items() if name not in constants}
 
     def factor(self, step: int) -> float:
         """The rate at a step, as a fraction of the full one."""

@@ -40,6 +40,9 @@ class Chunk(Protocol):
 class ToyModel(SupModule):
     """Trains every instance of a toy network at once.
 
+    `train/loss` is the mean over instances at one step (under DDP, on this rank's rows); `val/loss` is that over the
+    validation rows.
+
     The loss is the sum over instances of each instance's importance-weighted squared error (a sum over features, a
     mean over rows), so no instance sees another's gradient. AdamW without weight decay is the default: decay is a
     force of its own on the geometry.
@@ -85,6 +88,8 @@ class ToyModel(SupModule):
         self.val_loss_given_active = LossGivenActive(self.importance)
         self.instance_values: dict[str, Tensor] = {}
         """The newest validation results of each instance, `[n_instances]` each."""
+        self.measured_at_step = -1
+        """The optimiser step of these results."""
 
     importance: Tensor
 
@@ -178,6 +183,7 @@ class ToyModel(SupModule):
         given_active = self.val_loss_given_active.compute()
         self.instance_values = {"loss": loss, "fvu": fvu}
         self.instance_values |= {f"loss_{k}_active": given_active[:, k] for k in range(given_active.shape[1])}
+        self.measured_at_step = self.global_step
         for metric in (self.val_loss, self.val_fvu, self.val_loss_given_active):
             metric.reset()
         self.log_equal({f"{stage}/loss": loss.mean()}, prog_bar=True)

@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 import yaml
 
 from sup_lightning import SyntheticFeatures, ToyModel, cli, fit
 from sup_lightning.experiment import Run
+from sup_lightning.run_directory import RunDirectory
 from tests.helpers import ROOT, TOY, same_weights
 
 SMALL = ["--sweep.seed", "2", "--data.steps_per_epoch", "20", "--data.batch_size", "32", "--data.val_batches", "1",
@@ -178,7 +180,7 @@ def test_an_unwritable_run_directory(monkeypatch: pytest.MonkeyPatch, capfd: pyt
 def test_a_file_where_the_run_directory_should_be(capfd: pytest.CaptureFixture[str]) -> None:
     Path("taken").write_text("")
     assert small_fit("--runs", "taken") == 2
-    assert "the run directory taken/toy_relu-output_5-2/version_0 cannot be written to" in capfd.readouterr().err
+    assert "the run directory taken/toy_relu-output_5-2 cannot be written to" in capfd.readouterr().err
 
 
 def test_resume_continues_the_newest_run_in_place() -> None:
@@ -187,6 +189,73 @@ def test_resume_continues_the_newest_run_in_place() -> None:
     assert small_fit("--ckpt_path", "last", "--trainer.max_epochs", "3") == 0
     assert same_weights(last_weights("whole"), last_weights("parts"))
     assert sorted(path.name for path in Path("lightning_logs/toy_relu-output_5-2").iterdir()) == ["parts", "whole"]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--data.feature_probability=0.3", "made with data.feature_probability="),
+        ("--data.batch_size=64", "made with data.batch_size=32, but the config has 64"),
+        ("--model.optimizer.lr=0.1", "made with the optimizer's lr=0.003, but the config has 0.1"),
+    ],
+)
+def test_resuming_with_other_data_or_optimiser_is_refused(
+    option: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert small_fit("--trainer.max_epochs", "1") == 0
+    assert small_fit("--ckpt_path", "last", option) == 2
+    assert said in capfd.readouterr().err
+
+
+def test_a_schedule_may_be_lengthened() -> None:
+    total = "--model.lr_scheduler.total_steps"
+    assert small_fit("--trainer.max_epochs", "1", total, "20") == 0
+    before = last_weights("version_0")
+    assert small_fit("--ckpt_path", "last", "--trainer.max_epochs", "2", total, "40") == 0
+    assert not same_weights(before, last_weights("version_0"))  # with the old length the rate would be 0
+
+
+def test_every_row_of_the_table_belongs_to_its_step() -> None:
+    """Epochs end at 20 and 40, the run at 30 with no validation: its row has no loss, least of all an older one."""
+    assert small_fit("--trainer.max_steps", "30") == 0
+    table = pd.read_csv("lightning_logs/toy_relu-output_5-2/version_0/instances.csv")
+    assert table["step"].tolist() == [20, 20, 30, 30]
+    assert table["loss"].isna().tolist() == [False, False, True, True]
+    assert table["total_dimensionality"].notna().all()
+
+
+def test_measuring_needs_a_checkpoint(capfd: pytest.CaptureFixture[str]) -> None:
+    assert sup("validate", "--config", TOY) == 2
+    assert "validate needs --ckpt_path: last, or the path of a checkpoint" in capfd.readouterr().err
+
+
+def test_a_sweep_of_a_module_that_has_no_instances_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    config = str(ROOT / "configs" / "experiment" / "lm_gelu-1l.yaml")
+    assert sup("fit", "--config", config, "--sweep.seed", "4") == 2
+    assert "the sweep has several instances, but TextData trains one" in capfd.readouterr().err
+
+
+def test_runs_started_together_have_directories_of_their_own() -> None:
+    first, second = RunDirectory("runs", "x"), RunDirectory("runs", "x")
+    assert (first.version, second.version) == ("version_0", "version_1")
+    second.release()
+    first.release()
+    assert not Path("runs").exists()
+
+
+def test_a_saved_config_leaves_the_seed_open() -> None:
+    """So that --seed_everything still seeds everything when the config is used again."""
+    Path("text").mkdir()
+    for number in range(150):
+        Path(f"text/{number}.txt").write_text(f"some words {number} " * 50)
+    sources = "[{class_path: LocalText, init_args: {paths: [text]}}]"
+    config = str(ROOT / "configs" / "experiment" / "lm_gelu-1l.yaml")
+    short = ["--data.d_vocab", "400", "--data.n_ctx", "16", "--trainer.max_steps", "1", "--trainer.callbacks", "[]"]
+    assert sup("fit", "--config", config, "--version", "a", "--data.sources", sources, *short) == 0
+    saved = Path("lightning_logs/lm_gelu-1l/a/config.yaml")
+    settings = yaml.safe_load(saved.read_text())
+    assert settings["model"]["init_args"]["seed"] is None
+    assert settings["data"]["init_args"]["seed"] is None
 
 
 def test_a_corrupt_checkpoint_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:

@@ -160,6 +160,28 @@ def test_ctrl_c_saves_and_stops(tmp_path: Path, uninterrupted: dict[str, torch.T
     assert same_weights(toy_run(tmp_path, ckpt_path=tmp_path / LAST), uninterrupted)
 
 
+def test_ctrl_c_in_the_last_step_of_an_epoch_measures_it_first(tmp_path: Path) -> None:
+    class Interrupt(Callback):
+        def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+            if trainer.global_step == 19:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    validated: list[int] = []
+
+    class Validated(Callback):
+        def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            if not trainer.sanity_checking:
+                validated.append(trainer.global_step)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        toy_run(tmp_path, Interrupt(), Validated())
+    signal.signal(signal.SIGINT, handler)
+    assert torch.load(tmp_path / LAST)["global_step"] == 20
+    toy_run(tmp_path, Validated(), ckpt_path=tmp_path / LAST)
+    assert validated == [20, 40]
+
+
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None], ids=["empty", "text", "cut"])
 def test_a_corrupt_checkpoint_is_named(tmp_path: Path, damage: bytes | None) -> None:
     toy_run(tmp_path, steps=7)
