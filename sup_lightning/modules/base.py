@@ -57,9 +57,11 @@ class SupModule(LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._trainer is None:  # loaded by hand, with the settings that the caller chose
+            return
         self._check_settings(checkpoint.get("hyper_parameters", {}))
         self._saved_optimizer = checkpoint.get("optimizer_settings", {})
-        steps_per_epoch = getattr(getattr(self._trainer, "datamodule", None), "steps_per_epoch", None)
+        steps_per_epoch = getattr(getattr(self.trainer, "datamodule", None), "steps_per_epoch", None)
         if steps_per_epoch and self.trainer.state.fn == TrainerFn.FITTING:
             align_loops(checkpoint, self.trainer, steps_per_epoch)
 

@@ -151,6 +151,8 @@ def test_checkpoint_loads_without_running_code(tmp_path: Path) -> None:
     loaded = ToyModel.load_from_checkpoint(path, net=partial(BottleneckModel, n_hidden=2), weights_only=True)
     assert same_weights(weights(model), weights(loaded))
     assert loaded.sweep.labels == model.sweep.labels
+    other = ToyModel.load_from_checkpoint(path, net=partial(BottleneckModel, n_hidden=2), importance_decay=0.5)
+    assert other.importance[0].tolist() == pytest.approx([0.5**i for i in range(5)])  # by hand, anything may be chosen
 
 
 @pytest.mark.parametrize(
