@@ -18,11 +18,17 @@ commands:
   validate    measure a trained model on the validation data
   test        measure a trained model on the test data
   predict     run a trained model on the validation data
+  sweep       train a grid of runs, resumable, into one table
+  study       answer a question: train, measure, compare with a control, draw, and judge
+  studies     list all questions and the answers so far
+  report      write a static page of all answers
 
 examples:
   sup fit --config configs/experiment/toy_relu-output_5-2.yaml
   sup fit --config configs/experiment/toy_relu-output_5-2.yaml --data.feature_probability 0.2 --sweep.seed 8
   sup fit --config configs/experiment/lm_gelu-1l.yaml --ckpt_path last
+  sup sweep --config configs/experiment/toy_relu-output_5-2.yaml --over model.net.n_hidden=2,3,4
+  sup study M01 --quick
   tensorboard --logdir lightning_logs
 
 options:
@@ -31,7 +37,8 @@ options:
   --debug     show the traceback of an error
 """
 
-COMMANDS = ("fit", "validate", "test", "predict")
+RUNS = ("fit", "validate", "test", "predict")
+COMMANDS = (*RUNS, "sweep", "study", "studies", "report")
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -63,12 +70,22 @@ def _run(arguments: list[str]) -> None:
             f"there is no command {arguments[0]!r}{did_you_mean(arguments[0], COMMANDS)}; "
             f"commands: {', '.join(COMMANDS)}"
         )
-    sys.argv[1:] = arguments
     if os.getcwd() not in sys.path:  # where a user's own classes are; a console script does not look there
         sys.path.insert(0, os.getcwd())
-    from sup_lightning.experiment import run
+    command, *options = arguments
+    if command in RUNS:
+        from sup_lightning.experiment import run
 
-    run()
+        sys.argv[1:] = arguments
+        run()
+    elif command == "sweep":
+        from sup_lightning.grid import sweep
+
+        sweep(options)
+    else:
+        from sup_lightning.studies import command as studies
+
+        {"study": studies.study, "studies": studies.studies, "report": studies.report}[command](options)
 
 
 def _report(error: Exception, debug: bool) -> int:

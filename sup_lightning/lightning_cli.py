@@ -212,3 +212,16 @@ class SupCLI(LightningCLI):
     @property
     def log_dir(self) -> Path | None:
         return self.run_directory.path if self.run_directory else None
+
+
+class UntrainedCLI(SupCLI):
+    """Builds all that a run consists of, and runs nothing."""
+
+    def _choose_run(self) -> None:
+        """No directory is claimed: nothing is written."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        return super().instantiate_trainer(logger=False, **kwargs)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Leave the model as it was made."""

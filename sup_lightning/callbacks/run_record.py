@@ -5,6 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from sup_lightning.callbacks.run_folder import run_folder
 
+RECORD = "run.yaml"
+"""The record's file in a run directory."""
 PACKAGES = ("sup_lightning", "torch", "lightning", "torchmetrics", "transformer-lens", "numpy")
 
 
@@ -27,6 +30,15 @@ def run_record(seed: int | None) -> dict[str, Any]:
         "command": shlex.join(["sup", *sys.argv[1:]]),
         "seed": seed,
     }
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What a run's record says; empty if there is none. `finished` is true if the run came to its end."""
+    try:
+        record = yaml.safe_load((folder / RECORD).read_text())
+    except FileNotFoundError:
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _commit() -> str:
@@ -43,7 +55,10 @@ def _commit() -> str:
 
 
 class RunRecord(Callback):
-    """Writes `run.yaml` at the start, and at the end TensorBoard's HPARAMS entry: settings, record, final metrics.
+    """Writes `run.yaml`, and at the end TensorBoard's HPARAMS entry: settings, record, final metrics.
+
+    At the end `run.yaml` also holds the final metrics, the seconds that training took (over all its resumptions), and
+    `finished: true`.
 
     Args:
         settings: The resolved config.
@@ -54,18 +69,36 @@ class RunRecord(Callback):
         self.settings = dict(settings)
         self.seed = seed
         self.record: dict[str, Any] = {}
+        self._earlier_seconds = 0.0
+        self._started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self._seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._earlier_seconds = state_dict["seconds"]
+
+    @property
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.perf_counter() - self._started
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.perf_counter()
         self.record = run_record(self.seed)
+        self._write(trainer, self.record)
+
+    def _write(self, trainer: Trainer, record: dict[str, Any]) -> None:
         folder = run_folder(trainer)
         if trainer.is_global_zero and folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            path = folder / "run.yaml"
-            path.write_text(yaml.safe_dump(self.record, sort_keys=False))
+            (folder / RECORD).write_text(yaml.safe_dump(record, sort_keys=False))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        metrics = {name: float(v) for name, v in trainer.callback_metrics.items() if v.numel() == 1}
+        end = {"finished": True, "steps": trainer.global_step, "seconds": round(self._seconds, 1), "metrics": metrics}
+        self._write(trainer, self.record | end)
         if trainer.is_global_zero and trainer.logger and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            final = {f"hp/{name}": float(v) for name, v in trainer.callback_metrics.items() if v.numel() == 1}
+            final = {f"hp/{name}": value for name, value in metrics.items()}
             settings = {**_flat(self.settings), **self.record}
             if isinstance(trainer.logger, TensorBoardLogger):
                 trainer.logger.log_hyperparams(settings, metrics=final)

@@ -1,5 +1,7 @@
 """Intervals over training seeds."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,6 +37,46 @@ def seed_interval(values: Tensor, level: float = 0.95, n_resamples: int = 1000) 
         ends = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], axis=-1)
     middle, low, high = (torch.from_numpy(np.asarray(part)).float() for part in (median, ends[0], ends[1]))
     return middle, low, high
+
+
+def bootstrap_interval(
+    statistic: Callable[[Tensor], Tensor | float], values: Tensor, level: float = 0.95, n_resamples: int = 1000
+) -> tuple[float, float, float]:
+    """Any statistic of all seeds, with a percentile-bootstrap interval that resamples seeds.
+
+    Args:
+        statistic: From values `[..., n_seeds]` to one number.
+        values: `[..., n_seeds]`; what belongs to one seed is resampled together.
+        level: Coverage aimed at.
+        n_resamples: Bootstrap samples; the same ones in every call.
+
+    Returns:
+        The statistic, low and high end; the ends are NaN below 6 seeds, as in `seed_interval`.
+
+    >>> bootstrap_interval(lambda x: x.mean(), torch.ones(3, 8))
+    (1.0, 1.0, 1.0)
+    """
+    n_seeds = values.shape[-1]
+    effect = float(statistic(values))
+    if 2 * 0.5**n_seeds > 1 - level:
+        return effect, float("nan"), float("nan")
+    draws = torch.from_numpy(np.random.default_rng(0).integers(0, n_seeds, size=(n_resamples, n_seeds)))
+    resampled = np.array([float(statistic(values[..., draw])) for draw in draws.to(values.device)])
+    low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return effect, float(low), float(high)
+
+
+def proportion_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float, float]:
+    """A share of independent trials with its Wilson interval, which stays honest at 0 and at 1.
+
+    >>> share, low, high = proportion_interval(32, 32)
+    >>> share, round(low, 3), high
+    (1.0, 0.893, 1.0)
+    """
+    from scipy.stats import binomtest
+
+    ends = binomtest(successes, trials).proportion_ci(level, method="wilson")
+    return successes / trials, float(ends.low), float(ends.high)
 
 
 def _nanmedian(array: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Questions about superposition, each with experiments, a control, and a verdict that is computed."""

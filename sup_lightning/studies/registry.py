@@ -1,0 +1,30 @@
+"""All studies, in the order of the question list."""
+
+import importlib
+
+from sup_lightning.studies.study import Study
+
+MODULES = {
+    "M01": "paper.intro",
+    "M02": "paper.linear_against_relu",
+    "M03": "paper.phase_diagrams",
+    "M04": "paper.dimensions_per_feature",
+    "M05": "paper.density_crossover",
+    "M06": "paper.correlated_features",
+    "M07": "paper.learning_dynamics",
+    "M08": "paper.adversarial",
+    "M09": "paper.privileged_basis",
+    "M10": "paper.absolute_value",
+}
+"""The module of each study below `sup_lightning.studies`; it holds one subclass of Study with that id."""
+
+
+def study_class(study_id: str) -> type[Study]:
+    """The class of a study, by its id as it is listed."""
+    module = importlib.import_module(f"sup_lightning.studies.{MODULES[study_id]}")
+    classes = [
+        each
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, Study) and each.__module__ == module.__name__
+    ]
+    return next(each for each in classes if each.id == study_id)

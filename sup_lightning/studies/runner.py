@@ -1,0 +1,161 @@
+"""Runs a study: trains or loads what it needs, lets it answer, and writes the answer down."""
+
+import dataclasses
+import json
+import math
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from sup_lightning.callbacks.run_record import run_record
+from sup_lightning.experiment import Run, options_of, train_or_load
+from sup_lightning.studies.report import RESULTS, markdown
+from sup_lightning.studies.study import CONFIGS, Answer, Size, Study
+
+REPORT = "report.md"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a study is run.
+
+    Attributes:
+        size: Quick or full.
+        seed: First training seed.
+        device: Lightning's accelerator, `auto`, `cpu`, `gpu` …; as the experiment says if left out.
+        runs: Folder of all runs.
+    """
+
+    size: Size = Size.FULL
+    seed: int = 0
+    device: str | None = None
+    runs: Path = Path("lightning_logs")
+
+    def folder(self, study_id: str) -> Path:
+        """Where a study's answer is written."""
+        return self.runs / "studies" / study_id / self.size
+
+
+def run_study(study: Study, settings: Settings) -> Path:
+    """Train what is missing, answer, and write results, report, figures, tables and TensorBoard events.
+
+    Returns:
+        The folder of the answer.
+    """
+    started = time.perf_counter()
+    runs = {name: _train(study, name, settings) for name in study.experiments}
+    training_ended = time.perf_counter()
+    with torch.no_grad():
+        answer = study.answer(runs)
+    folder = settings.folder(study.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_pictures(answer, folder)
+    for name, table in answer.tables.items():
+        (folder / "tables").mkdir(exist_ok=True)
+        table.to_csv(folder / "tables" / f"{name}.csv", index=False)
+    results = _results(study, settings, answer, runs)
+    results["seconds"] = {
+        "training": round(sum(float(run.record.get("seconds", 0.0)) for run in runs.values()), 1),
+        "measuring": round(time.perf_counter() - training_ended, 1),
+        "this call": round(time.perf_counter() - started, 1),
+    }
+    _write_events(answer, folder)
+    _write(folder / REPORT, markdown(results))
+    _write(folder / RESULTS, json.dumps(results, indent=1, ensure_ascii=False))
+    return folder
+
+
+def _train(study: Study, experiment: str, settings: Settings) -> Run:
+    options = options_of(
+        CONFIGS / "experiment" / f"{experiment}.yaml",
+        *study.overlays(experiment, settings.size),
+        seed_everything=settings.seed,
+        **study.overrides(experiment),
+    )
+    if settings.device is not None:
+        options.append(f"--trainer.accelerator={settings.device}")
+    return train_or_load(options, settings.runs, label=settings.size)
+
+
+def _write_pictures(answer: Answer, folder: Path) -> None:
+    for stale in (folder / "figures").glob("*.png"):
+        stale.unlink()
+    for name, picture in answer.pictures.items():
+        path = folder / "figures" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        picture.figure.savefig(path, dpi=130)
+
+
+def _write_events(answer: Answer, folder: Path) -> None:
+    for stale in folder.glob("events.out.tfevents.*"):
+        stale.unlink()
+    with SummaryWriter(str(folder)) as writer:
+        writer.add_text("verdict", answer.verdict)
+        for number, claim in enumerate(answer.claims, start=1):
+            for name, value in zip(("effect", "low", "high"), (claim.effect, *claim.interval), strict=True):
+                writer.add_scalar(f"claim_{number}/{name}", value)
+        for name, picture in answer.pictures.items():
+            writer.add_figure(name, picture.figure, close=False)
+
+
+def _results(study: Study, settings: Settings, answer: Answer, runs: dict[str, Run]) -> dict[str, Any]:
+    """The answer as plain values."""
+    return {
+        "id": study.id,
+        "title": study.title,
+        "question": study.question,
+        "hypothesis": study.hypothesis,
+        "caveat": study.caveat,
+        "size": str(settings.size),
+        "seed": settings.seed,
+        "verdict": str(answer.verdict),
+        "gate": answer.gate,
+        "claims": [
+            {
+                **{name: _plain(value) for name, value in dataclasses.asdict(claim).items()},
+                "outcome": str(claim.outcome),
+            }
+            for claim in answer.claims
+        ],
+        "comparisons": [dataclasses.asdict(comparison) for comparison in answer.comparisons],
+        "figures": [
+            {"file": f"figures/{name}.png", "caption": picture.caption} for name, picture in answer.pictures.items()
+        ],
+        "tables": [f"tables/{name}.csv" for name in answer.tables],
+        "experiments": [_experiment(name, run, study, settings) for name, run in runs.items()],
+        "command": f"sup study {study.id} --{settings.size} --seed {settings.seed}",
+        "record": run_record(settings.seed),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _experiment(name: str, run: Run, study: Study, settings: Settings) -> dict[str, Any]:
+    assert run.directory is not None
+    configs = [CONFIGS / "experiment" / f"{name}.yaml", *study.overlays(name, settings.size)]
+    return {
+        "name": name,
+        "directory": str(run.directory.relative_to(settings.runs)),
+        "configs": {f"{path.parent.name}/{path.name}": path.read_text() for path in configs},
+        "overrides": study.overrides(name),
+        "n_instances": getattr(getattr(run.model, "sweep", None), "n_instances", 1),
+        "steps": run.record.get("steps"),
+        "seconds": run.record.get("seconds"),
+        "commit": run.record.get("commit"),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity: it is written as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return [_plain(each) for each in value] if isinstance(value, (tuple, list)) else value
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)

@@ -1,0 +1,54 @@
+"""Runs whose weights are made by hand, so that the truth is known and a study's verdict can be held to it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from sup_lightning.callbacks.superposition import TABLE, measure
+from sup_lightning.experiment import Run, options_of, untrained
+from sup_lightning.modules import ToyModel
+from sup_lightning.studies.study import CONFIGS, Answer, Size, Study
+
+FEW_ROWS = {"val_batch_size": 4096, "val_batches": 4}
+
+
+def planted(
+    study: Study, folder: Path, plant: Callable[[str, ToyModel], None], size: Size = Size.QUICK, **overrides: Any
+) -> dict[str, Run]:
+    """The runs that a study asks for, untrained but for `plant(experiment, module)`, and validated as trained ones are.
+
+    Args:
+        study: Whose experiments.
+        folder: Where the tables of measurements go.
+        plant: Writes weights into the module, in place.
+        size: Which configs.
+        overrides: Options of all experiments, nested as in the config.
+    """
+    overrides["data"] = FEW_ROWS | overrides.get("data", {})
+    runs = {}
+    for experiment in study.experiments:
+        config = CONFIGS / "experiment" / f"{experiment}.yaml"
+        options = options_of(config, *study.overlays(experiment, size), **overrides)
+        built = untrained([*options, "--trainer.enable_progress_bar=false"])
+        with torch.no_grad():
+            plant(experiment, built.model)
+        built.trainer.validate(built.model, built.data, verbose=False)
+        rows = built.model.sweep.table()
+        rows.insert(0, "instance", range(len(rows)))
+        rows.insert(0, "step", 1)
+        values = built.model.instance_values | measure(built.model.feature_directions(), built.data.feature_probability)
+        measured = pd.DataFrame({name: value.detach().numpy() for name, value in values.items()})
+        directory = folder / experiment
+        directory.mkdir(parents=True)
+        pd.concat([rows, measured], axis=1).to_csv(directory / TABLE, index=False)
+        runs[experiment] = Run(built.model, built.data, built.trainer, directory, {})
+    return runs
+
+
+def answer(study: Study, runs: dict[str, Run]) -> Answer:
+    """What the study says of these runs."""
+    with torch.no_grad():
+        return study.answer(runs)
