@@ -1,5 +1,7 @@
 """Pictures of the features, at each epoch, in TensorBoard and as PNG files."""
 
+from textwrap import shorten
+
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -8,17 +10,21 @@ from torch import Tensor
 from sup_lightning.callbacks.geometry_protocol import directions_of, instance_values_of, sweep_of
 from sup_lightning.callbacks.run_folder import run_folder
 from sup_lightning.errors import require_positive
+from sup_lightning.functional.geometry import describe, find_polytopes
 from sup_lightning.sweep import Sweep
 
 FIGURES = "figures"
 """Folder of the pictures in a run directory."""
+TITLE_WIDTH = 36
+"""Most characters of a line that fit above a panel."""
 
 
 class GeometryFigures(Callback):
     """Draws features in two dimensions, or Gram matrix and norms; any module with `feature_directions()`.
 
     Writes `figures/geometry_step=<n>.png` in the run directory and the figure `geometry` to TensorBoard. With several
-    sweep points, each is shown by its best seed; with one, the seeds from best to worst.
+    sweep points, each is shown by its best seed; with one, the seeds from best to worst. A panel's title
+    names the polytopes that its features form.
 
     Args:
         every_n_epochs: Epochs between pictures; the last epoch is always drawn.
@@ -42,6 +48,7 @@ class GeometryFigures(Callback):
         shown = self._choose(loss, sweep)
         labels = sweep.labels
         titles = [labels[k] if loss is None else f"{labels[k]}\nloss {loss[k]:.4g}" for k in shown]
+        titles = [title + _polytopes(W[k]) for title, k in zip(titles, shown, strict=True)]
         draw = features_2d if W.shape[-1] == 2 else gram_and_norms
         figure = draw(W[shown], titles, f"feature directions after step {trainer.global_step}")
         if (folder := run_folder(trainer)) is not None:
@@ -60,6 +67,12 @@ class GeometryFigures(Callback):
             return best[_spread(len(best), self.max_instances)].tolist()
         ranked = by_point[0].argsort(stable=True)
         return ranked[_spread(len(ranked), self.max_instances)].tolist()
+
+
+def _polytopes(W: Tensor) -> str:
+    """A line for a title with the named polytopes of one model, if there are any."""
+    named = describe(polytope for polytope in find_polytopes(W) if polytope.is_named)
+    return "\n" + shorten(named, TITLE_WIDTH, placeholder=" …") if named else ""
 
 
 def _spread(n: int, most: int) -> Tensor:

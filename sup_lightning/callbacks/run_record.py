@@ -72,11 +72,12 @@ class RunRecord(Callback):
         self._earlier_seconds = 0.0
         self._started = 0.0
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self._seconds}
+    # Not the callback's state: Lightning would warn where a checkpoint is measured without this callback.
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["seconds"] = self._seconds
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._earlier_seconds = state_dict["seconds"]
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._earlier_seconds = checkpoint.get("seconds", 0.0)
 
     @property
     def _seconds(self) -> float:

@@ -1,11 +1,13 @@
 """torchmetrics twins of `functional`."""
 
+from sup_lightning.metrics.basis import AlignmentAboveRandom, ParticipationAboveRandom
 from sup_lightning.metrics.dimensionality import (
     DimensionsPerFeature,
     FeatureDimensionality,
     FeatureNorms,
     RepresentedFeatures,
 )
+from sup_lightning.metrics.geometry import PolytopeShares
 from sup_lightning.metrics.interference import DensityWeightedInterference, Interference
 from sup_lightning.metrics.reconstruction import (
     FractionOfVarianceUnexplained,
@@ -16,6 +18,7 @@ from sup_lightning.metrics.selectivity import DeadFraction, Kurtosis, RotatedKur
 from sup_lightning.metrics.top_examples import TopExamples
 
 __all__ = [
+    "AlignmentAboveRandom",
     "DeadFraction",
     "DensityWeightedInterference",
     "DimensionsPerFeature",
@@ -25,6 +28,8 @@ __all__ = [
     "Interference",
     "Kurtosis",
     "LossGivenActive",
+    "ParticipationAboveRandom",
+    "PolytopeShares",
     "RepresentedFeatures",
     "RotatedKurtosis",
     "TopExamples",

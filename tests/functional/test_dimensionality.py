@@ -86,7 +86,7 @@ def test_instances_are_independent() -> None:
     W = torch.randn(4, 6, 2)
     p = torch.rand(4, 6)
     for quantity in (feature_norms, feature_dimensionality, interference, dimensions_per_feature, represented_features):
-        assert torch.equal(quantity(W)[2], quantity(W[2]))
+        torch.testing.assert_close(quantity(W)[2], quantity(W[2]))
     torch.testing.assert_close(density_weighted_interference(W, p)[2], density_weighted_interference(W[2], p[2]))
 
 
