@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from sup_lightning.cli import main
+from sup_lightning.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,8 +57,12 @@ def exit_status(arguments: list[str]) -> int | str:
 
 def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a `sup` command in this process; one that would take long is only parsed."""
-    assert arguments[0] in ("fit", "validate", "test", "predict")
-    if any(part in word for word in arguments for part in PARSED_ONLY):
+    assert arguments[0] in COMMANDS
+    if arguments[0] == "study":
+        arguments = [*arguments, "--help"]
+    elif arguments[0] in ("studies", "report"):
+        arguments = [arguments[0], "--help"]
+    elif any(part in word for word in arguments for part in PARSED_ONLY):
         arguments = [*arguments, "--print_config"]
     else:
         arguments = [*arguments, *QUICK.split()]

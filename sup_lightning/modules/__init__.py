@@ -1,8 +1,9 @@
 """LightningModules."""
 
 from sup_lightning.modules.base import SupModule
+from sup_lightning.modules.exact import ExactToyModel
 from sup_lightning.modules.language import LanguageModel
 from sup_lightning.modules.schedule import WarmupCosine
 from sup_lightning.modules.toy import ToyModel
 
-__all__ = ["LanguageModel", "SupModule", "ToyModel", "WarmupCosine"]
+__all__ = ["ExactToyModel", "LanguageModel", "SupModule", "ToyModel", "WarmupCosine"]
