@@ -6,6 +6,7 @@ from sup_lightning.callbacks.neurons import NeuronMonitor
 from sup_lightning.callbacks.progress import StepProgressBar
 from sup_lightning.callbacks.run_record import RunRecord
 from sup_lightning.callbacks.samples import TextSamples
+from sup_lightning.callbacks.snapshots import Snapshots, WeightSnapshots, load_snapshots
 from sup_lightning.callbacks.superposition import SuperpositionMonitor
 from sup_lightning.callbacks.throughput import Throughput
 
@@ -14,8 +15,11 @@ __all__ = [
     "LastCheckpoint",
     "NeuronMonitor",
     "RunRecord",
+    "Snapshots",
     "StepProgressBar",
     "SuperpositionMonitor",
     "TextSamples",
     "Throughput",
+    "WeightSnapshots",
+    "load_snapshots",
 ]

@@ -43,6 +43,7 @@ def sweep_of(module: LightningModule, n_instances: int) -> Sweep:
 
 
 def feature_probability_of(trainer: Trainer) -> Tensor | None:
-    """P of the data, `[n_instances, n_features]`, if the DataModule tells it."""
-    p = getattr(trainer.datamodule, "feature_probability", None)  # type: ignore[attr-defined]
+    """How often each feature fires, `[n_instances, n_features]`, if the DataModule tells it."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    p = getattr(data, "marginal_probability", getattr(data, "feature_probability", None))
     return p if isinstance(p, Tensor) else None

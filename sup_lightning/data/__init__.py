@@ -1,18 +1,32 @@
 """Where batches come from: synthetic features and text, as functions of (seed, step)."""
 
-from sup_lightning.data.features import FeatureDistribution, IndependentFeatures, UniformValues, ValueLaw
+from sup_lightning.data.features import (
+    AnticorrelatedSets,
+    CorrelatedSets,
+    ExactlyKActive,
+    FeatureDistribution,
+    IndependentFeatures,
+)
 from sup_lightning.data.language import TextBatch, TextData
 from sup_lightning.data.synthetic import SyntheticFeatures, ToyBatch, ToyChunk
-from sup_lightning.data.tasks import Identity, Task
+from sup_lightning.data.tasks import AbsoluteValue, Identity, Task
 from sup_lightning.data.text import Document, HubText, LocalText, StdlibText, TextSource
+from sup_lightning.data.values import ConstantValue, DiscreteValues, SignedValues, UniformValues, ValueLaw
 
 __all__ = [
+    "AbsoluteValue",
+    "AnticorrelatedSets",
+    "ConstantValue",
+    "CorrelatedSets",
+    "DiscreteValues",
     "Document",
+    "ExactlyKActive",
     "FeatureDistribution",
     "HubText",
     "Identity",
     "IndependentFeatures",
     "LocalText",
+    "SignedValues",
     "StdlibText",
     "SyntheticFeatures",
     "Task",

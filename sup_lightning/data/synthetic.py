@@ -14,6 +14,8 @@ from sup_lightning.errors import UserError, reject, require_positive
 from sup_lightning.functional.keyed_random import keyed_uniform
 from sup_lightning.sweep import Sweep
 
+DEFAULT_PROBABILITY = 0.05
+
 VALIDATION_SEED = 0
 """Validation rows are the same for every instance and run: a fair comparison, and no cost for each seed."""
 
@@ -59,7 +61,8 @@ class SyntheticFeatures(SupData):
 
     Args:
         n_features: Number of features.
-        feature_probability: p, the probability that a feature is active: one number, or one for each feature.
+        feature_probability: p, the probability that a feature is active: one number, or one for each feature. If left
+            out (null), what the law of the features fixes it to, else 0.05.
         features: The law of the features; independent, uniform on [0, 1] if left out.
         task: What the targets are; the features themselves if left out.
         batch_size: Rows of one optimiser step, over all ranks, for each instance.
@@ -76,7 +79,7 @@ class SyntheticFeatures(SupData):
     def __init__(
         self,
         n_features: int,
-        feature_probability: float | list[float] = 0.05,
+        feature_probability: float | list[float] | None = None,
         features: FeatureDistribution | None = None,
         task: Task | None = None,
         batch_size: int = 1024,
@@ -107,11 +110,19 @@ class SyntheticFeatures(SupData):
         self.sweep = Sweep.of(sweep)
         self.n_instances = self.sweep.n_instances
         self.items_per_step = self.n_instances * batch_size
+        if feature_probability is None:
+            feature_probability = self.features.fixed_probability(n_features) or DEFAULT_PROBABILITY
         values = self.sweep.values("feature_probability", feature_probability)
         self.feature_probability = torch.stack([self._probabilities(p) for p in values])
-        """p of each instance and feature, `[n_instances, n_features]`."""
-        # [n_points, 1, n_features, 1]: seeds vary fastest, and all seeds of a point have its p.
-        self._point_probability = self.feature_probability[:: self.sweep.n_seeds, None, :, None].contiguous()
+        """The setting p of each instance and feature, `[n_instances, n_features]`."""
+        self.features.check(n_features, self.feature_probability)
+        self.marginal_probability = self.features.marginals(self.feature_probability, n_features)
+        """The probability that each feature fires, `[n_instances, n_features]`."""
+        # Seeds vary fastest, and all seeds of a point have its p. So may consecutive points (those that differ in the
+        # importance, say), which then share their features: [n_distinct, 1, n_features, 1].
+        of_points = self.feature_probability[:: self.sweep.n_seeds]
+        distinct, counts = of_points.unique_consecutive(dim=0, return_counts=True)
+        self._distinct_probability = (distinct if bool((counts == counts[0]).all()) else of_points)[:, None, :, None]
 
     def _probabilities(self, p: float | list[float]) -> Tensor:
         values = torch.tensor(p, dtype=torch.float32).expand(self.n_features) if isinstance(p, (int, float)) else None
@@ -179,12 +190,18 @@ class SyntheticFeatures(SupData):
         uniform = keyed_uniform(purpose, seeds, step, shape)
         if len(rows) < total_rows:
             uniform = uniform[..., rows.start : rows.stop]
-        features = self.features.sample(uniform, self._point_probability)  # [n_points, n_seeds or 1, ...]
+        features = self.features.sample(uniform, self._distinct_probability)  # [n_distinct or 1, n_seeds or 1, ...]
         targets = self.task(features)
-        instances = (self.sweep.n_points, self.sweep.n_seeds, -1, len(rows))
-        x = features.expand(instances).flatten(0, 1).mT
-        y = x if targets is features else targets.expand(instances).flatten(0, 1).mT
+        x = self._of_instances(features)
+        y = x if targets is features else self._of_instances(targets)
         return ToyBatch(step, (rows.start, total_rows), x, y)
+
+    def _of_instances(self, values: Tensor) -> Tensor:
+        """`[n_instances, batch, n]` from `[n_distinct or 1, n_seeds or 1, n, batch]`."""
+        values = values if values.ndim == 4 else values.unsqueeze(0)
+        n_distinct = len(self._distinct_probability)
+        shape = (n_distinct, self.sweep.n_points // n_distinct, self.sweep.n_seeds, *values.shape[2:])
+        return values.unsqueeze(1).expand(shape).flatten(0, 2).mT
 
 
 def _describe(part: Any) -> str:

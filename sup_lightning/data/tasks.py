@@ -22,3 +22,10 @@ class Identity(Task):
 
     def __call__(self, features: Tensor) -> Tensor:
         return features
+
+
+class AbsoluteValue(Task):
+    """The absolute value of each feature (Elhage et al. 2022, "Computation in superposition")."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return features.abs()

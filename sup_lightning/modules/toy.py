@@ -90,6 +90,8 @@ class ToyModel(SupModule):
         """The newest validation results of each instance, `[n_instances]` each."""
         self.measured_at_step = -1
         """The optimiser step of these results."""
+        self.training_losses: Tensor | None = None
+        """The loss of each instance in the newest training step, `[n_instances]` (under DDP, on this rank's rows)."""
 
     importance: Tensor
 
@@ -152,6 +154,7 @@ class ToyModel(SupModule):
         count_optimizer_steps_as_batches(self.trainer, len(losses))
         stacked = torch.stack(losses)
         self.check_finite(stacked, chunk.step, self.sweep.labels)
+        self.training_losses = losses[-1]
         if self.logs_now:
             self.log("train/loss", stacked[-1].mean(), prog_bar=True)
 

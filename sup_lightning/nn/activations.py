@@ -1,7 +1,8 @@
-"""Activation functions of transformer MLPs, under the names that TransformerLens gives them."""
+"""Activation functions, under the names that TransformerLens gives them."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,11 @@ def solu(x: Tensor) -> Tensor:
     return x * torch.softmax(x, dim=-1, dtype=wide).to(x.dtype)
 
 
+def linear(x: Tensor) -> Tensor:
+    """No activation: the input itself."""
+    return x
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": F.gelu,  # exact, with the error function
     "gelu_new": partial(F.gelu, approximate="tanh"),
@@ -32,6 +38,19 @@ ACTIVATIONS: dict[str, Activation] = {
     "solu": solu,
     "solu_ln": solu,  # the LayerNorm that follows has parameters, so it belongs to the MLP
 }
+"""Of transformer MLPs."""
+
+ToyActivationName = Literal["relu", "linear", "gelu", "gelu_new", "silu", "softplus"]
+
+TOY_ACTIVATIONS: dict[ToyActivationName, Activation] = {
+    "relu": F.relu,
+    "linear": linear,
+    "gelu": F.gelu,
+    "gelu_new": ACTIVATIONS["gelu_new"],
+    "silu": F.silu,
+    "softplus": F.softplus,
+}
+"""Of toy networks: each acts on every number by itself."""
 
 
 def get_activation(name: str) -> Activation:
@@ -39,6 +58,13 @@ def get_activation(name: str) -> Activation:
     if name not in ACTIVATIONS:
         reject("activation", name, ", ".join(ACTIVATIONS) + did_you_mean(name, ACTIVATIONS))
     return ACTIVATIONS[name]
+
+
+def get_toy_activation(option: str, name: ToyActivationName) -> Activation:
+    """The elementwise activation function called `name`; a `UserError` about `option` lists the known names."""
+    if name not in TOY_ACTIVATIONS:
+        reject(option, name, ", ".join(TOY_ACTIVATIONS) + did_you_mean(name, TOY_ACTIVATIONS))
+    return TOY_ACTIVATIONS[name]
 
 
 def has_mid_layernorm(name: str) -> bool:

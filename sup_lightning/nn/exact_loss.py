@@ -5,6 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sup_lightning.errors import reject
 from sup_lightning.functional.expected_loss import (
     UNIFORM,
     ExpectedLoss,
@@ -88,6 +89,9 @@ class ExactLoss:
 
     def details(self, net: Bottleneck, estimate_error: bool = True) -> ExpectedLoss:
         """The loss of each instance, its parts by number of active features, and the estimated error."""
+        hidden = getattr(net, "hidden_activation", "linear")
+        if hidden != "linear":
+            reject("hidden_activation", hidden, "linear for the exact loss")
         W = net.W
         importance = torch.as_tensor(self.importance, device=W.device).to(W.dtype)
         return bottleneck_expected_loss(

@@ -71,7 +71,34 @@ MISTAKES = {
     "(did you mean BottleneckModel?)",
     "--model.net.init_args.n_hidn 2": "model.net.n_hidn is not an option (did you mean n_hidden?)",
     "--model.net.init_args.n_hidden 0": "n_hidden is 0; allowed: a positive integer",
-    "--model.net.init_args.activation swish": "model.net.activation is 'swish'; allowed: relu, linear",
+    "--model.net.init_args.activation swish": "model.net.activation is 'swish'; allowed: relu, linear, gelu, gelu_new, "
+    "silu, softplus",
+    "--model.net.init_args.hidden_activation swish": "model.net.hidden_activation is 'swish'; allowed: relu, linear",
+    "--model.net ComputationModel --model.net.init ones": "model.net.init is 'ones'; allowed: xavier, he, transpose",
+    "--model.net ComputationModel --model.net.n_outputs 3 --model.net.init transpose": "init is 'transpose'; allowed: "
+    "xavier or he, as 5 features have 3 outputs",
+    "--data.features CorrelatedSets": "n_features is 5; allowed: a multiple of set_size, which is 2",
+    "--data.features CorrelatedSets --data.features.set_size 0": "set_size is 0; allowed: a positive integer",
+    "--data.features CorrelatedSets --data.features.set_size 5 --data.feature_probability [.1,.1,.1,.1,.2]": ""
+    "feature_probability is [0.1, 0.1, 0.1, 0.1, 0.2]; allowed: the same for the 5 features of a set",
+    "--data.features AnticorrelatedSets --data.features.probability_of pair": "data.features.probability_of is 'pair'; "
+    "allowed: set, feature",
+    "--data.features AnticorrelatedSets --data.features.set_size 5 --data.features.probability_of feature "
+    "--data.feature_probability 0.3": "feature_probability is 0.3; allowed: at most 1/5, as only one of the 5 features",
+    "--data.features ExactlyKActive": "feature_probability is 0.05; allowed: k / n_features = 1/5, or nothing (null)",
+    "--data.features ExactlyKActive --data.features.k 6": "k is 6; allowed: at most n_features, which is 5",
+    "--data.features IndependentFeatures --data.features.values ConstantValue --data.features.values.value 0": ""
+    "value is 0.0; allowed: finite numbers that are not 0, as 0 means that a feature does not fire",
+    "--data.features IndependentFeatures --data.features.values DiscreteValues": "data: features: values: "
+    "the following arguments are required: levels",
+    "--data.features IndependentFeatures --data.features.values DiscreteValues --data.features.values.levels [1,1]": ""
+    "levels is [1.0, 1.0]; allowed: at least one number, all different",
+    "--data.features IndependentFeatures --data.features.values SignedValue": "data.features.values is 'SignedValue', "
+    "which is no class that is known (did you mean SignedValues?)",
+    "--data.task AbsoluteValu": "data.task is 'AbsoluteValu', which is no class that is known (did you mean "
+    "AbsoluteValue?)",
+    "--trainer.callbacks+=WeightSnapshots --trainer.callbacks.per_decade=0": ""
+    "per_decade is 0; allowed: a positive integer",
     "--model.n_features 7": "model.n_features is 7, but data.n_features is 5; leave the model's out",
     "--model.optimizer Adm": "model.optimizer is 'Adm', which is no class that is known (did you mean Adam?)",
     "--model.optimizer.lr x": "model.optimizer.lr is 'x'; allowed: float",
@@ -227,6 +254,19 @@ def test_every_row_of_the_table_belongs_to_its_step() -> None:
 def test_measuring_needs_a_checkpoint(capfd: pytest.CaptureFixture[str]) -> None:
     assert sup("validate", "--config", TOY) == 2
     assert "validate needs --ckpt_path: last, or the path of a checkpoint" in capfd.readouterr().err
+
+
+def test_a_network_that_does_not_fit_the_task(capfd: pytest.CaptureFixture[str]) -> None:
+    assert small_fit("--model.net", "ComputationModel", "--model.net.n_outputs", "3") == 2
+    assert "the task has 5 outputs, but ComputationModel has 3" in capfd.readouterr().err
+
+
+def test_a_law_that_fixes_the_probability() -> None:
+    options = "--data.features ExactlyKActive --data.features.k 2 --data.feature_probability null --version run"
+    assert small_fit(*options.split()) == 0
+    saved = yaml.safe_load(Path("lightning_logs/toy_relu-output_5-2/run/config.yaml").read_text())
+    assert saved["data"]["init_args"]["feature_probability"] is None
+    assert small_fit("--ckpt_path", "last", *options.split(), "--trainer.max_epochs", "3") == 0
 
 
 def test_a_sweep_of_a_module_that_has_no_instances_is_refused(capfd: pytest.CaptureFixture[str]) -> None:

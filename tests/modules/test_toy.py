@@ -163,7 +163,7 @@ def test_checkpoint_loads_without_running_code(tmp_path: Path) -> None:
         (lambda: toy_model(importance=-1.0), "importance is -1.0; allowed: numbers ≥ 0"),
         (lambda: toy_model(importance_decay=0.0), "importance_decay is 0.0; allowed: a positive number"),
         (lambda: BottleneckModel(5, [0], 0), "n_hidden is 0; allowed: a positive integer"),
-        (lambda: BottleneckModel(5, [0], 2, activation="tanh"), "activation is 'tanh'; allowed: relu or linear"),  # type: ignore[arg-type]
+        (lambda: BottleneckModel(5, [0], 2, activation="tanh"), "activation is 'tanh'; allowed: relu, linear, gelu"),  # type: ignore[arg-type]
         (lambda: toy_data(feature_probability=0.0), r"feature_probability is 0.0; allowed: numbers in \(0, 1\]"),
         (lambda: toy_data(feature_probability=1.01), r"feature_probability is 1.01; allowed: numbers in \(0, 1\]"),
         (lambda: toy_data(feature_probability=[0.1]), "feature_probability is .*; allowed: a number, or one for each"),

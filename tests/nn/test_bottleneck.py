@@ -1,19 +1,28 @@
 """The closed-form gradient against autograd, and the law of the initial weights."""
 
+from functools import partial
+from typing import Any, get_args
+
 import pytest
 import torch
+import torch.nn.functional as F
 
+from sup_lightning.errors import UserError
 from sup_lightning.functional import weighted_squared_error
+from sup_lightning.nn.activations import ToyActivationName
 from sup_lightning.nn.bottleneck import BottleneckModel
 
 
 @pytest.mark.parametrize("activation", ["relu", "linear"])
+@pytest.mark.parametrize("hidden", ["relu", "linear"])
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("dropout", [True, False])
 @pytest.mark.parametrize("layout", ["feature-major", "row-major"])
-def test_closed_form_gradient_is_that_of_autograd(activation: str, tied: bool, dropout: bool, layout: str) -> None:
+def test_closed_form_gradient_is_that_of_autograd(
+    activation: Any, hidden: Any, tied: bool, dropout: bool, layout: str
+) -> None:
     torch.manual_seed(0)
-    net = BottleneckModel(6, [0, 1, 2], n_hidden=3, activation=activation, tied=tied).double()  # type: ignore[arg-type]
+    net = BottleneckModel(6, [0, 1, 2], 3, activation=activation, tied=tied, hidden_activation=hidden).double()
     torch.nn.init.normal_(net.b)
     x, y = torch.rand(3, 6, 40).double().mT, torch.rand(3, 6, 40).double().mT
     if layout == "row-major":
@@ -27,6 +36,25 @@ def test_closed_form_gradient_is_that_of_autograd(activation: str, tied: bool, d
     torch.testing.assert_close(closed, plain, rtol=1e-12, atol=0)
     for ours, reference in zip(closed_grads, plain_grads, strict=True):
         torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("activation", get_args(ToyActivationName))
+@pytest.mark.parametrize("hidden", ["linear", "relu", "gelu"])
+def test_any_activation_is_that_of_torch(activation: Any, hidden: Any) -> None:
+    functions = {"linear": lambda x: x, "gelu_new": partial(F.gelu, approximate="tanh")}
+    f, g = (functions.get(name) or getattr(F, name) for name in (hidden, activation))
+    net = BottleneckModel(5, [3, 4], 2, activation=activation, hidden_activation=hidden).double()
+    x, importance = torch.rand(2, 7, 5).double(), torch.rand(2, 5).double()
+    output = g(f(x @ net.W) @ net.W.mT + net.b.unsqueeze(1))
+    torch.testing.assert_close(net(x), output)
+    torch.testing.assert_close(net.loss(x, x, importance), ((output - x).square().mean(1) * importance).sum(1))
+
+
+@pytest.mark.parametrize("option", ["activation", "hidden_activation"])
+def test_unknown_activation(option: str) -> None:
+    message = f"{option} is 'rely'; allowed: relu, linear, gelu, gelu_new, silu, softplus \\(did you mean relu\\?\\)"
+    with pytest.raises(UserError, match=message):
+        BottleneckModel(5, [0], 2, **{option: "rely"})  # type: ignore[arg-type]
 
 
 def test_forward_is_the_formula() -> None:

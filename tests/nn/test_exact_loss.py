@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sup_lightning.errors import UserError
 from sup_lightning.functional.expected_loss import expected_loss, independent_supports
 from sup_lightning.functional.reconstruction import weighted_squared_error
 from sup_lightning.nn import BottleneckModel
@@ -50,3 +51,9 @@ def test_any_network_with_these_tensors_will_do() -> None:
         activation = "relu"
 
     assert ExactLoss.independent(torch.full((2,), 0.3))(Plain()).item() == pytest.approx(0.3**2 / 3, rel=1e-5)
+
+
+def test_a_hidden_nonlinearity_is_refused() -> None:
+    net = BottleneckModel(2, [0], n_hidden=1, hidden_activation="relu")
+    with pytest.raises(UserError, match="hidden_activation is 'relu'; allowed: linear for the exact loss"):
+        ExactLoss.independent(torch.tensor([0.1, 0.1]))(net)
