@@ -23,6 +23,7 @@ from sup_lightning.callbacks.superposition import TABLE
 from sup_lightning.checkpoint_io import read_checkpoint
 from sup_lightning.errors import UserError
 from sup_lightning.lightning_cli import SupCLI, UntrainedCLI
+from sup_lightning.modules import ToyModel
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ class Run:
     trainer: Trainer
     directory: Path | None
     metrics: dict[str, float]
+
+    @property
+    def toy(self) -> ToyModel:
+        """The module, which has to be a toy model."""
+        if not isinstance(self.model, ToyModel):
+            raise TypeError(f"{type(self.model).__name__} is not a ToyModel")
+        return self.model
 
     @property
     def instances(self) -> pd.DataFrame:
