@@ -19,6 +19,7 @@ from sup_lightning.callbacks.progress import StepProgressBar
 from sup_lightning.callbacks.run_record import RunRecord
 from sup_lightning.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from sup_lightning.errors import UserError, require_positive
+from sup_lightning.modules import ToyModel
 from sup_lightning.run_directory import RunDirectory
 from sup_lightning.sweep import Sweep
 from sup_lightning.usage import cause, explain
@@ -142,6 +143,8 @@ class SupCLI(LightningCLI):
             linked = getattr(self.datamodule, name, None)
             if name in given and given[name] is not None and linked is not None and given[name] != linked:
                 raise UserError(f"model.{name} is {given[name]}, but data.{name} is {linked}; leave the model's out")
+        if isinstance(self.model, ToyModel):
+            self.model.check_data(self.datamodule)  # before anything is written
         if self._get(self.config_init, "sweep").n_instances > 1:
             for part in ("data", "model"):
                 if "sweep" not in self.settings[part].init_args:

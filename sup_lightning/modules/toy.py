@@ -104,7 +104,11 @@ class ToyModel(SupModule):
                 del self.hparams[name]
 
     def setup(self, stage: str) -> None:
-        n_outputs = getattr(getattr(self.trainer, "datamodule", None), "n_outputs", self.net.n_outputs)
+        self.check_data(getattr(self.trainer, "datamodule", None))
+
+    def check_data(self, data: Any) -> None:
+        """Refuse data whose task has another number of outputs than the network."""
+        n_outputs = getattr(data, "n_outputs", self.net.n_outputs)
         if n_outputs != self.net.n_outputs:
             raise UserError(f"the task has {n_outputs} outputs, but {type(self.net).__name__} has {self.net.n_outputs}")
 

@@ -259,6 +259,7 @@ def test_measuring_needs_a_checkpoint(capfd: pytest.CaptureFixture[str]) -> None
 def test_a_network_that_does_not_fit_the_task(capfd: pytest.CaptureFixture[str]) -> None:
     assert small_fit("--model.net", "ComputationModel", "--model.net.n_outputs", "3") == 2
     assert "the task has 5 outputs, but ComputationModel has 3" in capfd.readouterr().err
+    assert not Path("lightning_logs").exists()
 
 
 def test_a_law_that_fixes_the_probability() -> None:

@@ -19,6 +19,8 @@ from sup_lightning.functional.dimensionality import (
 from sup_lightning.functional.geometry import find_polytopes
 from sup_lightning.functional.intervals import bootstrap_interval, seed_interval
 from sup_lightning.functional.keyed_random import keyed_normal
+from sup_lightning.functional.phase import ignored_loss
+from sup_lightning.nn import BottleneckModel, ExactLoss, find_optimum
 from sup_lightning.plotting.stickiness import stickiness
 from sup_lightning.studies.study import Answer, Comparison, Picture, Study
 from sup_lightning.studies.verdict import Claim
@@ -29,6 +31,9 @@ TOLERANCE = 0.02
 """Distance of the median D_i from its plateau."""
 DIMENSIONS_TOLERANCE = 0.07
 """Distance of D* from its plateau: norms are not exactly 1."""
+DENSE_STARTS = 12
+EXACT_LEAD = 1e-4
+"""Lead of the exact optimum over features with a dimension each that its error and sampling cannot explain."""
 NAMED = 0.8
 """Share of the represented features that is to belong to the plateau's polytope."""
 
@@ -54,8 +59,9 @@ class Measured:
 
     @property
     def median(self) -> Tensor:
-        """Median D_i of the represented features, `[n_points, n_seeds]`."""
-        return torch.where(self.represented, self.dimensionality, torch.nan).nanquantile(0.5, dim=-1)
+        """Median D_i of the represented features, 0 where none is represented, `[n_points, n_seeds]`."""
+        of_represented = torch.where(self.represented, self.dimensionality, torch.nan)
+        return of_represented.nanquantile(0.5, dim=-1).nan_to_num(0.0)
 
     def share(self, name: str) -> Tensor:
         """Share of the represented features that belong to a polytope, `[n_points, n_seeds]`."""
@@ -65,6 +71,21 @@ class Measured:
     def on(self, ends: tuple[float, float]) -> Tensor:
         """Points of the sweep whose 1/p lies in a range, bool."""
         return (self.inverse_p >= ends[0] - 1e-3) & (self.inverse_p <= ends[1] + 1e-3)
+
+
+def dense_optimum(p: float = 0.9) -> tuple[Tensor, float, float]:
+    """The exact optimum of four features in two dimensions near p = 1.
+
+    Returns:
+        W of the optimum `[4, 2]`, its loss, and the loss of two features with a dimension each and two at their mean.
+    """
+    net = BottleneckModel(4, range(DENSE_STARTS), n_hidden=2)
+    net.b.data.fill_(0.3)  # near p = 1 what is left out is given its mean
+    objective = ExactLoss.independent(torch.full((4,), p), tolerance=1e-6)
+    with torch.enable_grad():
+        losses = find_optimum(net, objective, max_evaluations=150, gradient_tolerance=1e-6).losses
+    best = int(losses.argmin())
+    return net.W[best].detach(), float(losses[best]), 2 * float(ignored_loss(torch.tensor(p).double()))
 
 
 def random_directions_median(W: Tensor) -> Tensor:
@@ -180,6 +201,12 @@ def _table(measured: Measured) -> pd.DataFrame:
 
 
 def _comparisons(measured: Measured) -> list[Comparison]:
+    W, optimum, aligned = dense_optimum()
+    exact = {
+        "own dimensions": f"four features in two dimensions at p = 0.9: D_i {_values(W)}, loss {optimum:.5f}; with a "
+        f"dimension each for two of them {aligned:.5f}. Only D* is 1",
+        "antipodal pairs": "D_i = 0.5 in exact pairs",
+    }
     rows = []
     for name, (level, ends, _) in PLATEAUS.items():
         where = measured.on(ends)
@@ -187,10 +214,15 @@ def _comparisons(measured: Measured) -> list[Comparison]:
         rows.append(
             Comparison(
                 f"plateau of {name}",
-                f"D* = {level:g}",
-                f"D_i = {level:g} at unit norm",
+                f"D_i and D* are {level:g}",
+                exact[name],
                 f"D_i {D:.3f}, D* {star:.3f}",
                 "Elhage et al. 2022, geometry of superposition",
+                contradicted=name == "own dimensions" and optimum < aligned - EXACT_LEAD,
             )
         )
     return rows
+
+
+def _values(W: Tensor) -> str:
+    return ", ".join(f"{D:.2f}" for D in feature_dimensionality(W).sort(descending=True).values.tolist())
