@@ -9,6 +9,7 @@ from sup_lightning.functional.basis import (
     participation_above_random,
     rotation_spread,
 )
+from sup_lightning.functional.correlation import rank_correlation
 from sup_lightning.functional.dimensionality import (
     dimensions_per_feature,
     feature_dimensionality,
@@ -63,6 +64,7 @@ __all__ = [
     "participation_above_random",
     "plateau",
     "proportion_interval",
+    "rank_correlation",
     "represented_features",
     "rotated_kurtosis",
     "rotation_spread",

@@ -20,8 +20,7 @@ TOLERANCE = 1e-6
 
 def toy_parts(run: Run) -> tuple[ToyModel, SyntheticFeatures, BottleneckModel]:
     """The module, data and network of a run of a bottleneck on synthetic features."""
-    module, data = run.model, run.data
-    assert isinstance(module, ToyModel)
+    module, data = run.toy, run.data
     assert isinstance(data, SyntheticFeatures)
     assert isinstance(module.net, BottleneckModel)
     return module, data, module.net

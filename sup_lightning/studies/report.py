@@ -14,6 +14,7 @@ from sup_lightning.studies.study import Size
 
 RESULTS = "results.json"
 """A study's answer as plain values, in its folder."""
+REPORT = "report.md"
 MOST_ROWS = 40
 """Rows of a table that are shown; the whole is a click away."""
 
@@ -72,7 +73,7 @@ def newest_results(runs: Path) -> list[dict[str, Any]]:
 
 
 def build(runs: Path, out: Path) -> Path:
-    """Write the page of all answers, with its figures and tables beside it.
+    """Write the page of all answers; beside it, for each study, its `report.md`, figures and tables.
 
     Args:
         runs: Folder of all runs.
@@ -100,12 +101,12 @@ def build(runs: Path, out: Path) -> Path:
 
 
 def _copy(study: dict[str, Any], target: Path) -> None:
-    """Figures and tables into the page's folder; the first rows of each table into the study."""
+    """Report, figures and tables into the page's folder; the first rows of each table into the study."""
     if target.exists():
         shutil.rmtree(target)
     source = study["folder"]
     study["previews"] = {}
-    for file in [*(figure["file"] for figure in study["figures"]), *study["tables"]]:
+    for file in [REPORT, *(figure["file"] for figure in study["figures"]), *study["tables"]]:
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / file, target / file)
     for file in study["tables"]:

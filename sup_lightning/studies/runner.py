@@ -13,10 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from sup_lightning.callbacks.run_record import run_record
 from sup_lightning.experiment import Run, options_of, train_or_load
-from sup_lightning.studies.report import RESULTS, markdown
+from sup_lightning.studies.report import REPORT, RESULTS, markdown
 from sup_lightning.studies.study import CONFIGS, Answer, Size, Study
-
-REPORT = "report.md"
 
 
 @dataclasses.dataclass(frozen=True)

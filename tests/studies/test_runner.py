@@ -128,6 +128,7 @@ def test_page_of_all_answers(settings: Settings, tmp_path: Path, monkeypatch: py
         assert wanted in text
     assert "http" not in text.replace("http-equiv", "")  # opens from disk, asks for nothing
     assert (page.parent / "M01" / "figures" / "nothing.png").is_file()
+    assert "figures/nothing.png" in (page.parent / "M01" / "report.md").read_text()
     assert report.build(settings.runs, tmp_path / "page") == page  # an older page is replaced
 
 

@@ -18,7 +18,6 @@ from sup_lightning.functional.intervals import bootstrap_interval, proportion_in
 from sup_lightning.functional.keyed_random import keyed_uniform
 from sup_lightning.functional.motifs import NeuronCensus, neuron_census
 from sup_lightning.functional.naive import absolute_value_variance, naive_loss, naive_n_exact
-from sup_lightning.modules import ToyModel
 from sup_lightning.nn import ComputationModel
 from sup_lightning.studies.study import Answer, Comparison, Picture, Study
 from sup_lightning.studies.verdict import Claim
@@ -108,7 +107,7 @@ class AbsoluteValue(Study):
 
 def measured(run: Run, init: Init) -> Measured:
     """Losses and the census of all models of a run, and of the same before training, from their initialisation."""
-    model, data = cast(ToyModel, run.model), cast(SyntheticFeatures, run.data)
+    model, data = run.toy, cast(SyntheticFeatures, run.data)
     net, shape = cast(ComputationModel, model.net), (model.sweep.n_points, model.sweep.n_seeds)
     p = data.feature_probability[:: shape[1]]
     naive = naive_loss(absolute_value_variance(p), model.importance[:: shape[1]], naive_n_exact(net.n_hidden, 2))
@@ -267,7 +266,7 @@ def _share(part_and_all: Tensor) -> float:
 
 
 def _small(run: Run) -> tuple[NeuronCensus, Tensor]:
-    net = cast(ComputationModel, cast(ToyModel, run.model).net)
+    net = cast(ComputationModel, run.toy.net)
     return neuron_census(net.W_in, net.W_out), torch.tensor(run.final["fvu"].to_numpy()) < SOLVED
 
 

@@ -18,7 +18,6 @@ from sup_lightning.functional.dimensionality import dimensions_per_feature
 from sup_lightning.functional.intervals import bootstrap_interval, seed_interval
 from sup_lightning.functional.keyed_random import keyed_normal
 from sup_lightning.functional.reconstruction import weighted_squared_error
-from sup_lightning.modules import ToyModel
 from sup_lightning.nn import BottleneckModel
 from sup_lightning.studies.study import Answer, Comparison, Picture, Study
 from sup_lightning.studies.verdict import Claim
@@ -55,7 +54,7 @@ class AdversarialVulnerability(Study):
 
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         run = runs[EXPERIMENT]
-        model, data = cast(ToyModel, run.model), cast(SyntheticFeatures, run.data)
+        model, data = run.toy, cast(SyntheticFeatures, run.data)
         net = cast(BottleneckModel, model.net)
         shape = (model.sweep.n_points, model.sweep.n_seeds)
         trained = measured(net.W, net.b, data).view(3, *shape)

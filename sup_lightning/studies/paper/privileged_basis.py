@@ -18,7 +18,6 @@ from sup_lightning.functional.basis import participation, random_rotations, rota
 from sup_lightning.functional.dimensionality import represented_features
 from sup_lightning.functional.intervals import bootstrap_interval
 from sup_lightning.functional.reconstruction import weighted_squared_error
-from sup_lightning.modules import ToyModel
 from sup_lightning.nn import BottleneckModel
 from sup_lightning.studies.study import Answer, Comparison, Picture, Study
 from sup_lightning.studies.verdict import Claim
@@ -105,7 +104,7 @@ def rotated_share(W: Tensor, n_rotations: int = 64) -> float:
 
 def _measured(run: Run) -> tuple[list[float], Tensor, Tensor, Tensor]:
     """Feature probability of each point; directions, losses and spreads of the loss `[n_points, n_seeds, ...]`."""
-    model, data = cast(ToyModel, run.model), cast(SyntheticFeatures, run.data)
+    model, data = run.toy, cast(SyntheticFeatures, run.data)
     net, sweep = cast(BottleneckModel, model.net), model.sweep
     shape = (sweep.n_points, sweep.n_seeds)
     W, b = net.W.unflatten(0, shape), net.b.unflatten(0, shape)
