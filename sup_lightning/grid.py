@@ -97,7 +97,10 @@ def _axis(text: str) -> tuple[str, list[str]]:
     if not equals or not name:
         raise UserError(f"--over is {text!r}; allowed: NAME=VALUES, such as model.net.n_hidden=2,3")
     if listed.startswith("["):
-        parsed = yaml.safe_load(listed)
+        try:
+            parsed = yaml.safe_load(listed)
+        except yaml.YAMLError:
+            raise UserError(f"--over {name} is {listed!r}; allowed: comma-separated values, or a YAML list") from None
         values = [each if isinstance(each, str) else yaml.safe_dump(each, default_flow_style=True) for each in parsed]
         values = [each.removesuffix("\n...\n").strip() for each in values]
     else:

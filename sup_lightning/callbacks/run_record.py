@@ -92,7 +92,9 @@ class RunRecord(Callback):
         folder = run_folder(trainer)
         if trainer.is_global_zero and folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / RECORD).write_text(yaml.safe_dump(record, sort_keys=False))
+            partial = folder / f".{RECORD}.partial"  # it says whether the run is finished: whole or not there
+            partial.write_text(yaml.safe_dump(record, sort_keys=False))
+            partial.replace(folder / RECORD)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = {name: float(v) for name, v in trainer.callback_metrics.items() if v.numel() == 1}

@@ -12,7 +12,7 @@ from rich.table import Table
 from sup_lightning.errors import UserError, reject
 from sup_lightning.lightning_cli import SupArgumentParser
 from sup_lightning.studies.registry import MODULES, study_class
-from sup_lightning.studies.report import RESULTS, build, newest_results
+from sup_lightning.studies.report import RESULTS, build, known_results
 from sup_lightning.studies.runner import Settings, run_study
 from sup_lightning.studies.study import Size, Study, check_id
 
@@ -78,7 +78,7 @@ def studies(arguments: Sequence[str]) -> None:
     parser = SupArgumentParser(prog="sup studies", description="List all studies, and what they found.")
     parser.add_argument("--runs", type=str, default=str(RUNS), help="Folder of all runs.")
     runs = Path(parser.parse_args(list(arguments)).runs)
-    answers = {result["id"]: result for result in newest_results(runs)}
+    answers = {result["id"]: result for result in known_results(runs)}
     table = Table("study", "question", "minutes (quick, full)", "answer")
     for study_id in MODULES:
         chosen, result = study_class(study_id), answers.get(study_id)

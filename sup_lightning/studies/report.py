@@ -60,7 +60,7 @@ def markdown(results: dict[str, Any]) -> str:
     return _environment().get_template("answer.md").render(study=results)
 
 
-def newest_results(runs: Path) -> list[dict[str, Any]]:
+def known_results(runs: Path) -> list[dict[str, Any]]:
     """The answer of each study that was run, in the order of the list; the full size where there is one."""
     found = []
     for study_id in MODULES:
@@ -85,7 +85,7 @@ def build(runs: Path, out: Path) -> Path:
     Raises:
         UserError: If no study has been run, or the folder is something else's.
     """
-    studies = newest_results(runs)
+    studies = known_results(runs)
     if not studies:
         raise UserError(f"no study has been run: {runs / 'studies'} holds no results (run `sup study M01 --quick`)")
     page = out / "index.html"

@@ -1,8 +1,11 @@
 """Runs a study: trains or loads what it needs, lets it answer, and writes the answer down."""
 
 import dataclasses
+import inspect
 import json
 import math
+import shlex
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,22 +52,32 @@ def run_study(study: Study, settings: Settings) -> Path:
     training_ended = time.perf_counter()
     with torch.no_grad():
         answer = study.answer(runs)
-    folder = settings.folder(study.id)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_pictures(answer, folder)
-    for name, table in answer.tables.items():
-        (folder / "tables").mkdir(exist_ok=True)
-        table.to_csv(folder / "tables" / f"{name}.csv", index=False)
     results = _results(study, settings, answer, runs)
     results["seconds"] = {
         "training": round(sum(float(run.record.get("seconds", 0.0)) for run in runs.values()), 1),
         "measuring": round(time.perf_counter() - training_ended, 1),
         "this call": round(time.perf_counter() - started, 1),
     }
-    _write_events(answer, folder)
-    _write(folder / REPORT, markdown(results))
-    _write(folder / RESULTS, json.dumps(results, indent=1, ensure_ascii=False))
+    folder = settings.folder(study.id)
+    _write(answer, results, folder)
     return folder
+
+
+def _write(answer: Answer, results: dict[str, Any], folder: Path) -> None:
+    """Write beside the folder and rename, so that figures, tables and claims there are always of one answer."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for part in ("figures", "tables"):
+        (partial / part).mkdir(parents=True)
+    for name, picture in answer.pictures.items():
+        picture.figure.savefig(partial / "figures" / f"{name}.png", dpi=130)
+    for name, table in answer.tables.items():
+        table.to_csv(partial / "tables" / f"{name}.csv", index=False)
+    _write_events(answer, partial)
+    (partial / REPORT).write_text(markdown(results))
+    (partial / RESULTS).write_text(json.dumps(results, indent=1, ensure_ascii=False))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
 
 
 def _train(study: Study, experiment: str, settings: Settings) -> Run:
@@ -79,18 +92,7 @@ def _train(study: Study, experiment: str, settings: Settings) -> Run:
     return train_or_load(options, settings.runs, label=settings.size)
 
 
-def _write_pictures(answer: Answer, folder: Path) -> None:
-    for stale in (folder / "figures").glob("*.png"):
-        stale.unlink()
-    for name, picture in answer.pictures.items():
-        path = folder / "figures" / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        picture.figure.savefig(path, dpi=130)
-
-
 def _write_events(answer: Answer, folder: Path) -> None:
-    for stale in folder.glob("events.out.tfevents.*"):
-        stale.unlink()
     with SummaryWriter(str(folder)) as writer:
         writer.add_text("verdict", answer.verdict)
         for number, claim in enumerate(answer.claims, start=1):
@@ -107,6 +109,7 @@ def _results(study: Study, settings: Settings, answer: Answer, runs: dict[str, R
         "title": study.title,
         "question": study.question,
         "hypothesis": study.hypothesis,
+        "revised": study.revised,
         "caveat": study.caveat,
         "size": str(settings.size),
         "seed": settings.seed,
@@ -125,10 +128,22 @@ def _results(study: Study, settings: Settings, answer: Answer, runs: dict[str, R
         ],
         "tables": [f"tables/{name}.csv" for name in answer.tables],
         "experiments": [_experiment(name, run, study, settings) for name, run in runs.items()],
-        "command": f"sup study {study.id} --{settings.size} --seed {settings.seed}",
+        "command": _command(study, settings),
         "record": run_record(settings.seed),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _command(study: Study, settings: Settings) -> str:
+    """What to type for the same answer."""
+    words = ["sup", "study", study.id, f"--{settings.size}", f"--seed={settings.seed}"]
+    if settings.device is not None:
+        words.append(f"--device={settings.device}")
+    for name, parameter in inspect.signature(type(study)).parameters.items():
+        value = getattr(study, name, parameter.default)
+        if value != parameter.default:
+            words.append(f"--{name}={value}")
+    return shlex.join(words)
 
 
 def _experiment(name: str, run: Run, study: Study, settings: Settings) -> dict[str, Any]:
@@ -151,9 +166,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return [_plain(each) for each in value] if isinstance(value, (tuple, list)) else value
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)

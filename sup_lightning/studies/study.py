@@ -78,13 +78,16 @@ class Answer:
 
 
 class Study(ABC):
-    """One question about superposition. Constructor arguments of a subclass are options of `sup study <id>`.
+    """One question about superposition.
+
+    Constructor arguments of a subclass are options of `sup study <id>`; it keeps them under the same names.
 
     Class attributes:
         id: Its name on the command line.
         title: A few words.
         question: In one or two sentences.
-        hypothesis: What was expected, and the thresholds, before the numbers were seen.
+        hypothesis: What was expected, and the thresholds.
+        revised: What of hypothesis, measurement or training was changed after numbers were seen, and why.
         caveat: How the toy differs from a real model, and what would change the verdict.
         experiments: Stems of the configs in `configs/experiment`; `configs/quick` holds what the quick size changes.
         minutes: About how long the quick and the full size train on two cores.
@@ -94,6 +97,7 @@ class Study(ABC):
     title: ClassVar[str]
     question: ClassVar[str]
     hypothesis: ClassVar[str]
+    revised: ClassVar[str] = ""
     caveat: ClassVar[str]
     experiments: ClassVar[tuple[str, ...]]
     minutes: ClassVar[tuple[float, float]]

@@ -74,6 +74,7 @@ def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
         (["--config", TOY], "sup sweep needs --over NAME=VALUES"),
         (["--config", TOY, "--over", "model.net.n_hidden"], "--over is 'model.net.n_hidden'; allowed: NAME=VALUES"),
         (["--config", TOY, "--over", "model.net.n_hidden=2,2"], "values that differ"),
+        (["--config", TOY, "--over", "model.net.n_hidden=[2,"], "allowed: comma-separated values, or a YAML list"),
         (["--config", TOY, "--over", "model.net.n_hiden=2,3"], "n_hiden is not an option (did you mean n_hidden?)"),
         (["--config", TOY, "--over", "model.net.n_hidden=2,none"], "model.net.n_hidden is 'none'; allowed: int"),
         (["--config", "nowhere.yaml", "--over", "model.net.n_hidden=2,3"], "nowhere.yaml"),

@@ -91,6 +91,8 @@ def test_a_study_trains_once(settings: Settings) -> None:
     other = json.loads((run_study(SmallStudy(p=0.2), settings) / "results.json").read_text())
     assert other["experiments"][0]["directory"] != first["experiments"][0]["directory"]
     assert other["experiments"][0]["overrides"]["data"]["feature_probability"] == 0.2
+    assert first["command"] == "sup study M01 --quick --seed=3"
+    assert other["command"] == "sup study M01 --quick --seed=3 --p=0.2"
 
 
 def test_what_is_loaded_is_what_was_trained(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_page_of_all_answers(settings: Settings, tmp_path: Path, monkeypatch: py
 def test_full_size_is_shown_before_quick(settings: Settings) -> None:
     run_study(SmallStudy(), settings)
     run_study(SmallStudy(), Settings(Size.FULL, runs=settings.runs))
-    assert [result["size"] for result in report.newest_results(settings.runs)] == ["full"]
+    assert [result["size"] for result in report.known_results(settings.runs)] == ["full"]
 
 
 def test_a_failed_gate_is_inconclusive() -> None:

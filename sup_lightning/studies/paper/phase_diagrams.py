@@ -160,8 +160,8 @@ class PhaseDiagrams(Study):
     id = "M03"
     title = "Phase diagrams"
     question = (
-        "When is a feature dropped, given its own dimension, or put into superposition — and is the change as sharp as "
-        "the theory says?"
+        "When is a feature dropped, given its own dimension, or put into superposition — and does training find what "
+        "is optimal?"
     )
     hypothesis = (
         "Off the boundaries, at least 90 % of the grid points have the label of the exact optimum, for two "
@@ -194,7 +194,7 @@ def _claims(grid: Grid, system: str) -> list[Claim]:
     n_points = int(grid.off_boundary.sum())
     return [
         Claim(
-            f"{system}: training finds the optimal solution",
+            f"{system}: the best seed is of the optimal kind",
             share, (low, high), (AGREEMENT, math.inf), control, f"agreement on {n_points} points off the boundaries",
         )
     ]  # fmt: skip
