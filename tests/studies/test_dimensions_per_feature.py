@@ -17,7 +17,7 @@ N_FEATURES, N_HIDDEN = 100, 10
 
 
 def plateaus(experiment: str, model: ToyModel) -> None:
-    """Own dimensions down to 1/p = 1.2, antipodal pairs from there."""
+    """Own dimensions up to 1/p = 1.2, antipodal pairs from there."""
     own, pairs = torch.zeros(2, N_FEATURES, N_HIDDEN)
     own[:N_HIDDEN] = torch.eye(N_HIDDEN)
     pairs[: 2 * N_HIDDEN] = torch.cat([torch.eye(N_HIDDEN), -torch.eye(N_HIDDEN)])
@@ -41,7 +41,7 @@ def study() -> DimensionsPerFeature:
 def test_planted_plateaus_are_found(study: DimensionsPerFeature, tmp_path: Path) -> None:
     found = answer(study, planted(study, tmp_path, plateaus))
     assert found.verdict == Outcome.SUPPORTED
-    assert [claim.effect for claim in found.claims] == pytest.approx([0, 0, 0, 0, 1, 0], abs=1e-6)
+    assert [claim.effect for claim in found.claims] == pytest.approx([0, 1, 0, 0, 1, 0], abs=1e-6)
     table = found.tables["points"]
     assert table["share digon"].tolist() == [0.0 if x < 1.25 else 1.0 for x in table["inverse_p"]]
 
