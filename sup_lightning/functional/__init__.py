@@ -20,7 +20,7 @@ from sup_lightning.functional.dynamics import energy_jumps, log_spaced_steps
 from sup_lightning.functional.expected_loss import bottleneck_expected_loss, expected_loss, independent_supports
 from sup_lightning.functional.geometry import Polytope, describe, find_polytopes, plateau
 from sup_lightning.functional.interference import density_weighted_interference, gram, interference
-from sup_lightning.functional.intervals import bootstrap_interval, proportion_interval, seed_interval
+from sup_lightning.functional.intervals import bootstrap_interval, of_best_seed, proportion_interval, seed_interval
 from sup_lightning.functional.keyed_random import keyed_normal, keyed_uniform
 from sup_lightning.functional.motifs import neuron_census
 from sup_lightning.functional.naive import absolute_value_variance, naive_loss, naive_n_exact
@@ -60,6 +60,7 @@ __all__ = [
     "naive_loss",
     "naive_n_exact",
     "neuron_census",
+    "of_best_seed",
     "participation",
     "participation_above_random",
     "plateau",

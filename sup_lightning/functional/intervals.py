@@ -51,7 +51,8 @@ def bootstrap_interval(
         n_resamples: Bootstrap samples; the same ones in every call.
 
     Returns:
-        The statistic, low and high end; the ends are NaN below 6 seeds, as in `seed_interval`.
+        The statistic, low and high end; the ends are NaN below 6 seeds, as in `seed_interval`, and where the statistic
+        is undefined (NaN) for more than 1 - level of the resamples.
 
     >>> bootstrap_interval(lambda x: x.mean(), torch.ones(3, 8))
     (1.0, 1.0, 1.0)
@@ -62,8 +63,32 @@ def bootstrap_interval(
         return effect, float("nan"), float("nan")
     draws = torch.from_numpy(np.random.default_rng(0).integers(0, n_seeds, size=(n_resamples, n_seeds)))
     resampled = np.array([float(statistic(values[..., draw])) for draw in draws.to(values.device)])
+    if np.isnan(resampled).mean() > 1 - level:
+        return effect, float("nan"), float("nan")
     low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return effect, float(low), float(high)
+
+
+def of_best_seed(losses: Tensor, values: Tensor) -> Tensor:
+    """What belongs to the seed with the lowest loss.
+
+    With `losses[..., seeds]` and the same seeds of `values` it is a statistic of resampled seeds.
+
+    Args:
+        losses: `[..., n_seeds]`; NaN counts as the worst.
+        values: `[..., n_seeds, *shape]`.
+
+    Returns:
+        `[..., *shape]`.
+
+    >>> of_best_seed(torch.tensor([[3.0, 1.0], [0.5, 2.0]]), torch.tensor([[10, 20], [30, 40]]))
+    tensor([20, 30])
+    """
+    axis = losses.ndim - 1
+    best = losses.nan_to_num(nan=torch.inf).argmin(dim=-1, keepdim=True)
+    rest = values.shape[losses.ndim :]
+    index = best.view(*best.shape, *[1] * len(rest)).expand(*best.shape, *rest)
+    return values.gather(axis, index).squeeze(axis)
 
 
 def proportion_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float, float]:

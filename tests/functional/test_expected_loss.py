@@ -132,7 +132,9 @@ def test_linear_network_in_closed_form() -> None:
     assert exact.loss.item() == pytest.approx((second * importance).sum().item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("activation", ["relu", "abs", ELU, HARD_TANH, "gelu"], ids=str)
+@pytest.mark.parametrize(
+    "activation", ["relu", "abs", ELU, HARD_TANH, "gelu"], ids=("relu", "abs", "elu", "hardtanh", "gelu")
+)
 def test_the_error_estimate_bounds_the_error(activation: str | PiecewiseActivation) -> None:
     for seed in range(3):
         readin, bias, p, importance = random_case(20 + seed)

@@ -1,18 +1,21 @@
 """M05 on planted weights, and its exact crossovers."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from sup_lightning.modules import ToyModel
+from sup_lightning.studies.crossover import bracket, trained_crossover
 from sup_lightning.studies.paper import density_crossover
 from sup_lightning.studies.paper.density_crossover import (
     DensityCrossover,
     branches,
     crossover,
     sampled_advantage,
-    trained_crossover,
 )
 from sup_lightning.studies.verdict import Outcome
 from tests.studies.planting import answer, planted
@@ -54,7 +57,10 @@ def test_a_pentagon_that_stays_does_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("p", "ratio"), [(0.02, 5.4), (0.05, 1 / 0.268), (0.1, 2.36), (0.15, 1.65)])
 def test_exact_crossovers(p: float, ratio: float) -> None:
-    assert crossover(p).ratio == pytest.approx(ratio, rel=0.01)
+    found = crossover(p)
+    assert found.ratio == pytest.approx(ratio, rel=0.01)
+    assert found.error < 0.01 * found.ratio
+    assert found.jumps[0] <= found.jump <= found.jumps[1] < found.jumps[0] + 0.01
 
 
 def test_samples_agree_with_the_exact_loss() -> None:
@@ -66,3 +72,18 @@ def test_samples_agree_with_the_exact_loss() -> None:
 def test_crossover_of_trained_models_at_the_ends() -> None:
     assert trained_crossover([1.0, 0.5], torch.tensor([True, True])) == pytest.approx(8**0.5)
     assert trained_crossover([1.0, 0.5], torch.tensor([False, False])) == pytest.approx(0.5**0.5)
+
+
+def test_what_was_dropped_and_is_kept_again_has_no_crossover() -> None:
+    assert math.isnan(trained_crossover([1.0, 0.5, 0.25], torch.tensor([True, False, True])))
+
+
+@pytest.mark.parametrize("lead", [lambda x: x + 1, lambda x: (x - 0.5).where(x > 0.1, torch.nan), lambda x: -x])
+def test_no_bracket_without_certain_signs(lead: Callable[[Tensor], Tensor]) -> None:
+    assert all(map(math.isnan, bracket(lead, 0.0, 1.0, error=0.45)))
+
+
+def test_bracket_stays_outside_the_error() -> None:
+    low, high = bracket(lambda x: x - 0.3, 0.0, 1.0, error=0.1)
+    assert low <= 0.2
+    assert high >= 0.4

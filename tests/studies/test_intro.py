@@ -22,9 +22,10 @@ PENTAGON = 1.1 * torch.stack([ANGLES.cos(), ANGLES.sin()], dim=1)
 def optimal(experiment: str, module: ToyModel) -> None:
     """The optimum below the shape that is expected at each p."""
     for point, p in enumerate(module.sweep.axes["feature_probability"]):
-        W = {1.0: TWO, 0.2: PAIRS}.get(p, PENTAGON)
+        shapes = {1.0: TWO} if "uniform" in experiment else {1.0: TWO, 0.2: PAIRS}
+        W = shapes.get(p, PENTAGON)
         objective = ExactLoss.independent(torch.full((1, 5), p), importance=module.importance[:1].double())
-        _, W, b = optimum_from(objective, W.unsqueeze(0), torch.full((1, 5), -0.1 if p < 0.2 else 0.1))
+        _, W, b, _ = optimum_from(objective, W.unsqueeze(0), torch.full((1, 5), -0.1 if p < 0.2 else 0.1))
         here = slice(6 * point, 6 * point + 6)
         module.net.W[here], module.net.b[here] = W.float(), b.float()
 

@@ -12,7 +12,7 @@ from sup_lightning.studies.paper.linear_against_relu import (
     less_important_first,
     linear_loss,
     onset,
-    rank_correlation,
+    rise_with_sparsity,
     share_in_pairs,
 )
 from sup_lightning.studies.verdict import Outcome
@@ -77,7 +77,7 @@ def test_less_important_first() -> None:
 
 
 def test_order_over_points() -> None:
-    assert rank_correlation([1, 2, 3], torch.tensor([[1.0, 2.0], [2.0, 2.0], [4.0, 2.0]])).tolist() == [1, 0]
+    assert rise_with_sparsity([1, 0.5, 0.1], torch.tensor([[1.0, 2.0], [2.0, 2.0], [4.0, 2.0]])).tolist() == [1, 0]
     assert onset(torch.tensor([[0.0, 1.0], [2.0, 3.0]])) == 1
     assert onset(torch.zeros(3, 4)) is None
 
