@@ -79,7 +79,7 @@ def test_the_naive_network_does_not_beat_itself(tmp_path: Path) -> None:
     outcomes = [claim.outcome for claim in result.claims]
     assert result.claims[0].effect == pytest.approx(1, abs=0.15)
     assert outcomes[0] == outcomes[3] == outcomes[4] == Outcome.NOT_SUPPORTED
-    assert outcomes[5] == Outcome.SUPPORTED
+    assert outcomes[6] == Outcome.SUPPORTED
     table = result.tables["absolute_value"]
     assert table["loss_over_naive"].to_numpy() == pytest.approx(1, abs=0.15)
     assert (table["features_with_both_signs"] == 20).all()
