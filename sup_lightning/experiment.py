@@ -176,7 +176,9 @@ def experiment_of(options: Sequence[str]) -> str:
 def _digest(options: Sequence[str]) -> str:
     """Eight letters that stand for the settings themselves, wherever their files lie."""
     settings = [
-        resolved(option.partition("=")[2]) if option.startswith("--config=") else option
+        {name: value for name, value in resolved(option.partition("=")[2]).items() if name != "threads"}
+        if option.startswith("--config=")
+        else option
         for option in options
         if not option.startswith(("--runs=", "--threads="))
     ]

@@ -21,7 +21,7 @@ def expected_loss(
 
     Args:
         squared_error: From features `[n_features, batch]` to the sum over these rows, `[...]`.
-        p: Probability of each feature, `[n_features]`.
+        p: Probability of each feature, `[n_features]`, or of all.
         data: Whose features.
         purpose: What the rows are for; different purposes draw independent rows.
     """
@@ -40,7 +40,7 @@ def active_rows(p: Tensor, data: SyntheticFeatures, purpose: str, chunk: int = 8
         if found >= ROWS:
             return
         uniform = keyed_uniform(purpose, [0], step, (data.features.n_draws(data.n_features), chunk))[0]
-        x = data.features.sample(uniform, p)
+        x = data.features.sample(uniform, p.unsqueeze(-1))
         x = x[:, (x != 0).any(dim=0)]
         found += x.shape[1]
         yield x, chunk

@@ -6,7 +6,7 @@ import torch
 
 from sup_lightning.functional.phase import Phase
 from sup_lightning.modules import ToyModel
-from sup_lightning.studies.paper.phase_diagrams import STARTS, PhaseDiagrams, closed_phases, exact_phases, interior
+from sup_lightning.studies.paper.phase_diagrams import STARTS, PhaseDiagrams, closed_phases, exact_optima, interior
 from sup_lightning.studies.verdict import Outcome
 from tests.studies.planting import answer, planted
 
@@ -39,7 +39,7 @@ def runs(folder: Path, plant: object) -> dict[str, object]:
 def optimal(experiment: str, model: ToyModel) -> None:
     """At every point the named solution that is next to the exact optimum."""
     n_features = 2 if "2-1" in experiment else 3
-    labels = exact_phases(torch.tensor(P).double(), torch.tensor(IMPORTANCE).double(), n_features)
+    labels, _ = exact_optima(torch.tensor(P).double(), torch.tensor(IMPORTANCE).double(), n_features)
     W = torch.tensor(STARTS[n_features])[labels.flatten()]
     model.net.W.copy_(W.repeat_interleave(6, 0))
 
@@ -64,8 +64,8 @@ def test_planted_ignorance_is_refused(tmp_path: Path) -> None:
 
 def test_exact_optima_have_the_closed_form_labels_away_from_boundaries() -> None:
     p, importance = torch.tensor([0.02, 0.95]).double(), torch.tensor([0.1, 10.0]).double()
-    assert torch.equal(exact_phases(p, importance, 2), closed_phases(p, importance, 2))
-    assert torch.equal(exact_phases(p, importance, 3)[0], closed_phases(p, importance, 3)[0])
+    assert torch.equal(exact_optima(p, importance, 2)[0], closed_phases(p, importance, 2))
+    assert torch.equal(exact_optima(p, importance, 3)[0][0], closed_phases(p, importance, 3)[0])
 
 
 def test_interior_of_a_map() -> None:
