@@ -47,7 +47,7 @@ def to_bridge(
         n_layers=net.n_layers,
         n_ctx=net.n_ctx,
         d_vocab=net.d_vocab,
-        d_mlp=net.d_mlp,
+        d_mlp=net.d_mlps[0],
         act_fn=net.activation,
         attn_only=net.attn_only,
         eps=net.ln_eps,

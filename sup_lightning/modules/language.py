@@ -45,14 +45,14 @@ class LanguageModel(SupModule):
         n_ctx: Longest sequence; set by the data.
         d_vocab: Number of tokens; set by the data.
         d_head: Size of a head; `d_model / n_heads` if not given.
-        d_mlp: Neurons per layer; `4 d_model` if not given.
+        d_mlp: Neurons per layer, for all layers or for each; `4 d_model` if not given.
         activation: Of the MLP: gelu, gelu_new, relu, silu, solu or solu_ln.
         attn_only: Whether to leave the MLPs out.
         positions: `learned` or `rotary`.
         tied: Whether the unembedding is the embedding.
         dropout: Probability of dropping an element of the embedding and of what a layer adds.
         ln_eps: Epsilon of the LayerNorms on the residual stream.
-        mid_ln_eps: Epsilon of the LayerNorm over the neurons (`solu_ln`).
+        mid_ln_eps: Epsilon of the LayerNorm over the neurons (`solu_ln`), for all layers or for each.
         seed: Of the initial weights and the dropout masks; 0 if not given.
         optimizer: Called with the parameter groups; its weight decay applies to matrices only, embeddings excepted.
         lr_scheduler: Called with the optimiser; stepped once for each optimiser step.
@@ -66,14 +66,14 @@ class LanguageModel(SupModule):
         n_ctx: int,
         d_vocab: int,
         d_head: int | None = None,
-        d_mlp: int | None = None,
+        d_mlp: int | list[int] | None = None,
         activation: str = "gelu",
         attn_only: bool = False,
         positions: str = "learned",
         tied: bool = False,
         dropout: float = 0.0,
         ln_eps: float = 1e-5,
-        mid_ln_eps: float = 1e-5,
+        mid_ln_eps: float | list[float] = 1e-5,
         seed: int | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,

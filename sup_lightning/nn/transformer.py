@@ -5,6 +5,8 @@ and without hooks on every activation.
 """
 
 import math
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +17,19 @@ from sup_lightning.errors import UserError, reject, require_positive
 from sup_lightning.functional.keyed_random import keyed_normal
 from sup_lightning.nn.activations import get_activation, has_mid_layernorm
 
+Number = TypeVar("Number", int, float)
+
 LOSS_CHUNK = 2**24
 """Most logits held at once by `Transformer.loss` (64 MB in float32)."""
+
+
+def _of_each_layer(name: str, value: Number | Sequence[Number], n_layers: int) -> list[Number]:
+    """One value for each layer, from one for all or a list."""
+    if not isinstance(value, Sequence):
+        return [value] * n_layers
+    if len(value) != n_layers:
+        reject(name, list(value), f"one number, or one for each of {n_layers} layers")
+    return list(value)
 
 
 class Rotary(nn.Module):
@@ -137,14 +150,14 @@ class Transformer(nn.Module):
         d_vocab: Number of tokens.
         n_ctx: Longest sequence.
         d_head: Size of a head; `d_model / n_heads` if not given.
-        d_mlp: Neurons per layer; `4 d_model` if not given.
+        d_mlp: Neurons per layer, for all layers or for each; `4 d_model` if not given.
         activation: Of the MLP: gelu, gelu_new, relu, silu, solu or solu_ln.
         attn_only: Whether to leave the MLPs out.
         positions: `learned` or `rotary`.
         tied: Whether the unembedding is the embedding.
         dropout: Probability of dropping an element of the embedding and of what a layer adds.
         ln_eps: Epsilon of the LayerNorms on the residual stream.
-        mid_ln_eps: Epsilon of the LayerNorm over the neurons (`solu_ln`).
+        mid_ln_eps: Epsilon of the LayerNorm over the neurons (`solu_ln`), for all layers or for each.
         seed: Of the initial weights.
     """
 
@@ -156,14 +169,14 @@ class Transformer(nn.Module):
         d_vocab: int,
         n_ctx: int,
         d_head: int | None = None,
-        d_mlp: int | None = None,
+        d_mlp: int | Sequence[int] | None = None,
         activation: str = "gelu",
         attn_only: bool = False,
         positions: str = "learned",
         tied: bool = False,
         dropout: float = 0.0,
         ln_eps: float = 1e-5,
-        mid_ln_eps: float = 1e-5,
+        mid_ln_eps: float | Sequence[float] = 1e-5,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -172,22 +185,22 @@ class Transformer(nn.Module):
             if d_model % n_heads:
                 reject("n_heads", n_heads, f"a divisor of d_model = {d_model}, or give d_head")
             d_head = d_model // n_heads
-        if d_mlp is None:
-            d_mlp = 4 * d_model
-        require_positive(d_head=d_head, d_mlp=d_mlp)
+        d_mlps = _of_each_layer("d_mlp", 4 * d_model if d_mlp is None else d_mlp, n_layers)
+        mid_ln_epss = _of_each_layer("mid_ln_eps", mid_ln_eps, n_layers)
+        require_positive(d_head=d_head, d_mlp=min(d_mlps))
         if positions not in ("learned", "rotary"):
             reject("positions", positions, "learned, rotary")
         if positions == "rotary" and d_head % 2:
             reject("d_head", d_head, "an even number with rotary positions")
         if not 0 <= dropout < 1:
             reject("dropout", dropout, "a number in [0, 1)")
-        for name, eps in {"ln_eps": ln_eps, "mid_ln_eps": mid_ln_eps}.items():
+        for name, eps in {"ln_eps": ln_eps, "mid_ln_eps": min(mid_ln_epss)}.items():
             if not eps > 0:
                 reject(name, eps, "a positive number")
         get_activation(activation)  # rejects an unknown name, also where there is no MLP
 
         self.n_layers, self.d_model, self.n_heads, self.d_head = n_layers, d_model, n_heads, d_head
-        self.d_vocab, self.n_ctx, self.d_mlp = d_vocab, n_ctx, d_mlp
+        self.d_vocab, self.n_ctx, self.d_mlps = d_vocab, n_ctx, d_mlps
         self.activation, self.attn_only, self.positions, self.tied = activation, attn_only, positions, tied
         self.ln_eps = ln_eps
 
@@ -197,12 +210,12 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(
             Block(
                 Attention(d_model, n_heads, d_head, rotary),
-                None if attn_only else MLP(d_model, d_mlp, activation, mid_ln_eps),
+                None if attn_only else MLP(d_model, width, activation, eps),
                 d_model,
                 ln_eps,
                 dropout,
             )
-            for _ in range(n_layers)
+            for width, eps in zip(d_mlps, mid_ln_epss, strict=True)
         )
         self.ln_out = nn.LayerNorm(d_model, eps=ln_eps)
         self.head = nn.Linear(d_model, d_vocab, bias=False)
@@ -227,7 +240,8 @@ class Transformer(nn.Module):
         if name.endswith("attn.o.weight"):
             return 0.02 / math.sqrt(2 * self.n_layers)
         if name.endswith("mlp.fc_out.weight"):
-            return 0.02 / math.sqrt(2 * self.n_layers) * math.sqrt(4 * self.d_model / self.d_mlp)
+            d_mlp = self.d_mlps[int(name.split(".")[1])]
+            return 0.02 / math.sqrt(2 * self.n_layers) * math.sqrt(4 * self.d_model / d_mlp)
         return 0.02
 
     def hidden(self, tokens: Tensor) -> Tensor:
