@@ -1,6 +1,7 @@
 """Measurement during training, and the files of a run."""
 
 from sup_lightning.callbacks.checkpoint import LastCheckpoint
+from sup_lightning.callbacks.copies import CopyDivergence
 from sup_lightning.callbacks.geometry import GeometryFigures
 from sup_lightning.callbacks.neurons import NeuronMonitor
 from sup_lightning.callbacks.progress import StepProgressBar
@@ -11,6 +12,7 @@ from sup_lightning.callbacks.superposition import SuperpositionMonitor
 from sup_lightning.callbacks.throughput import Throughput
 
 __all__ = [
+    "CopyDivergence",
     "GeometryFigures",
     "LastCheckpoint",
     "NeuronMonitor",
