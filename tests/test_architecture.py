@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "nn": {"functional", "nn", "errors"},
     "data": {"functional", "data", "errors", "sweep"},
     "modules": {"functional", "metrics", "nn", "modules", "errors", "sweep", "checkpoint_io"},
-    "callbacks": {"functional", "metrics", "plotting", "callbacks", "errors", "sweep"},
+    "callbacks": {"functional", "metrics", "plotting", "callbacks", "errors", "sweep", "snapshot_io"},
 }
 WITHOUT_LIGHTNING = ("functional", "nn", "plotting")
 LATE = {"transformer_lens", "datasets", "transformers", "sklearn", "scipy"}

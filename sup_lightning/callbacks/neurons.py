@@ -30,7 +30,7 @@ class NeuronMonitor(Callback):
     page. It looks on while Lightning validates, runs nothing of its own and draws no random numbers.
 
     Args:
-        n_batches: Validation batches, on each rank.
+        n_batches: Validation batches, over all ranks.
         n_neurons: Neurons of each layer, evenly spaced, whose strongest tokens are shown.
         n_examples: Tokens shown of each.
         seed: Of the random directions.
@@ -56,7 +56,7 @@ class NeuronMonitor(Callback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if batch_idx < self.n_batches and not trainer.sanity_checking:
+        if batch.step < self.n_batches and not trainer.sanity_checking:
             for layer, module in enumerate(_hook_points(pl_module)):
                 self._hooks.append(module.register_forward_hook(self._keep(layer)))
 

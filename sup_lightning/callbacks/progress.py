@@ -7,6 +7,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from sup_lightning.callbacks.throughput import Throughput
+
+SHOWN = {"throughput/tokens_per_second": "tokens/s", "throughput/mfu": "mfu"}
+"""What the bar shows of the speed, and how it is called there."""
+
 
 class StepProgressBar(TQDMProgressBar):
     """Lightning's bar, at the true step of the epoch also where a training batch holds several steps.
@@ -33,4 +38,7 @@ class StepProgressBar(TQDMProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)  # the run's directory says it
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Throughput):
+                metrics |= {SHOWN[name]: value for name, value in callback.rates.items() if name in SHOWN}
         return {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in metrics.items()}

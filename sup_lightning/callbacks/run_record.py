@@ -1,5 +1,6 @@
 """What is needed to know later what a run was: versions, commit, command, seed, and how it ended."""
 
+import hashlib
 import importlib.metadata
 import platform
 import shlex
@@ -19,6 +20,26 @@ from sup_lightning.callbacks.run_folder import run_folder
 RECORD = "run.yaml"
 """The record's file in a run directory."""
 PACKAGES = ("sup_lightning", "torch", "lightning", "torchmetrics", "transformer-lens", "numpy")
+
+
+HASHES = ("init_hash", "init_hashes", "data_hash")
+"""What two runs share if they began alike and see the same batches in the same order."""
+
+
+def first_hashes(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+    """Hashes of the initial weights, together and by name, and of the first batches, where module and data give them.
+
+    A module gives them by `weight_hashes()`, its data by `order_hash()`.
+    """
+    hashes: dict[str, Any] = {}
+    if hasattr(pl_module, "weight_hashes"):
+        of_weights: dict[str, str] = pl_module.weight_hashes()  # type: ignore[operator]
+        together = hashlib.blake2b(repr(sorted(of_weights.items())).encode(), digest_size=8).hexdigest()
+        hashes |= {"init_hash": together, "init_hashes": of_weights}
+    data = getattr(trainer, "datamodule", None)
+    if hasattr(data, "order_hash"):
+        hashes["data_hash"] = data.order_hash()  # type: ignore[union-attr]
+    return hashes
 
 
 def run_record(seed: int | None) -> dict[str, Any]:
@@ -85,7 +106,10 @@ class RunRecord(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
-        self.record = run_record(self.seed)
+        folder = run_folder(trainer)
+        earlier = read_record(folder) if folder is not None else {}
+        begun = {name: earlier[name] for name in HASHES if name in earlier}  # resumed: these are not the first weights
+        self.record = run_record(self.seed) | (begun or first_hashes(trainer, pl_module))
         self._write(trainer, self.record)
 
     def _write(self, trainer: Trainer, record: dict[str, Any]) -> None:
@@ -102,7 +126,8 @@ class RunRecord(Callback):
         self._write(trainer, self.record | end)
         if trainer.is_global_zero and trainer.logger and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             final = {f"hp/{name}": value for name, value in metrics.items()}
-            settings = {**_flat(self.settings), **self.record}
+            record = {name: value for name, value in self.record.items() if not isinstance(value, Mapping)}
+            settings = {**_flat(self.settings), **record}
             if isinstance(trainer.logger, TensorBoardLogger):
                 trainer.logger.log_hyperparams(settings, metrics=final)
             else:

@@ -31,11 +31,13 @@ class SupModule(LightningModule):
         self._saved_optimizer: dict[str, Any] = {}
 
     def parameter_groups(self) -> list[dict[str, Any]] | list[nn.Parameter]:
-        """What the optimiser is given: the parameters that train."""
+        """What the optimiser is given: the parameters that train; a group's `lr_scale` multiplies its rate."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self._make_optimizer(self.parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * group.get("lr_scale", 1.0)
         if self._make_lr_scheduler is None:
             return optimizer
         scheduler = self._make_lr_scheduler(optimizer)

@@ -1,7 +1,7 @@
 """Activation functions, under the names that TransformerLens gives them."""
 
+import math
 from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
 import torch
@@ -25,6 +25,16 @@ def solu(x: Tensor) -> Tensor:
     return x * torch.softmax(x, dim=-1, dtype=wide).to(x.dtype)
 
 
+def gelu_new(x: Tensor) -> Tensor:
+    """GELU by its tanh formula (Hendrycks and Gimpel 2016): x Phi(x) to 5e-4.
+
+    Compiled it is written with a sigmoid, the same function of one exponential: compiled tanh takes twice the time.
+    """
+    if not torch.compiler.is_compiling():
+        return F.gelu(x, approximate="tanh")
+    return x * torch.sigmoid(math.sqrt(8 / math.pi) * x * (1 + 0.044715 * x * x))
+
+
 def linear(x: Tensor) -> Tensor:
     """No activation: the input itself."""
     return x
@@ -32,7 +42,7 @@ def linear(x: Tensor) -> Tensor:
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": F.gelu,  # exact, with the error function
-    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "gelu_new": gelu_new,
     "relu": F.relu,
     "silu": F.silu,
     "solu": solu,
@@ -46,7 +56,7 @@ TOY_ACTIVATIONS: dict[ToyActivationName, Activation] = {
     "relu": F.relu,
     "linear": linear,
     "gelu": F.gelu,
-    "gelu_new": ACTIVATIONS["gelu_new"],
+    "gelu_new": gelu_new,
     "silu": F.silu,
     "softplus": F.softplus,
 }

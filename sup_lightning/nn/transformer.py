@@ -5,8 +5,8 @@ and without hooks on every activation.
 """
 
 import math
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,19 @@ from torch.utils.checkpoint import checkpoint
 from sup_lightning.errors import UserError, reject, require_positive
 from sup_lightning.functional.keyed_random import keyed_normal
 from sup_lightning.nn.activations import get_activation, has_mid_layernorm
+from sup_lightning.nn.linear_cross_entropy import linear_cross_entropy, token_losses
 
 Number = TypeVar("Number", int, float)
 
-LOSS_CHUNK = 2**24
-"""Most logits held at once by `Transformer.loss` (64 MB in float32)."""
+InitName = Literal["by_width", "published"]
+
+CPU_NEURONS, DEVICE_NEURONS = 2**22, 2**28
+"""Most activations that an MLP holds at once if it recomputes: 16 MB in float32 on a CPU, to fit its cache."""
+
+
+def neurons_held(device: str) -> int:
+    """Most activations that an MLP which recomputes holds at once on a type of device."""
+    return CPU_NEURONS if device == "cpu" else DEVICE_NEURONS
 
 
 def _of_each_layer(name: str, value: Number | Sequence[Number], n_layers: int) -> list[Number]:
@@ -97,18 +105,36 @@ class MLP(nn.Module):
         d_mlp: Number of neurons.
         activation: A name of `sup_lightning.nn.activations`.
         mid_ln_eps: Epsilon of the LayerNorm over the neurons.
+        recompute: Whether training computes activations again in the backward pass, for some tokens at a time, so that
+            they never take more memory than those of a few tokens.
     """
 
-    def __init__(self, d_model: int, d_mlp: int, activation: str, mid_ln_eps: float) -> None:
+    def __init__(self, d_model: int, d_mlp: int, activation: str, mid_ln_eps: float, recompute: bool = False) -> None:
         super().__init__()
         self.fc_in = nn.Linear(d_model, d_mlp)
         self.activation = get_activation(activation)
         self.ln = nn.LayerNorm(d_mlp, eps=mid_ln_eps) if has_mid_layernorm(activation) else None
         self.hook_post = nn.Identity()
         self.fc_out = nn.Linear(d_mlp, d_model)
+        self.d_mlp, self.recompute = d_mlp, recompute
+        self._for_training: Callable[[Tensor], Tensor] = self._forward
+
+    def compile_for_training(self) -> None:
+        """Compile what training runs; its first call then takes seconds. Evaluation stays open to hooks."""
+        self._for_training = torch.compile(self._forward, dynamic=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, T, d_model]` to `[B, T, d_model]`."""
+        if not (self.training and torch.is_grad_enabled()) or self.hook_post._forward_hooks:
+            return self._forward(x)
+        if not self.recompute:
+            return self._for_training(x)
+        rows = max(1, neurons_held(x.device.type) // self.d_mlp)
+        parts = x.flatten(0, -2).split(rows)
+        ran = [checkpoint(self._for_training, part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+        return torch.cat(ran).view_as(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
         post = self.activation(self.fc_in(x))
         if self.ln is not None:
             post = self.ln(post)
@@ -139,9 +165,8 @@ class Transformer(nn.Module):
     """Decoder-only pre-LayerNorm language model.
 
     Initial weights are a function of (seed, parameter name): two models that differ in the activation, or in the number
-    of layers, share every parameter that both have, up to the depth's scale. Standard deviations are GPT-2's (0.02;
-    0.01 for positions; output projections divided by sqrt(2 n_layers)), with the MLP's output also multiplied by
-    sqrt(4 d_model / d_mlp), so that what an MLP adds to the residual stream does not grow with its width.
+    of layers, share every parameter that both have, up to the depth's scale. Standard deviations are 0.02, and 0.01 for
+    positions; what writes to the residual stream is scaled as `init` says.
 
     Args:
         n_layers: Number of layers.
@@ -158,6 +183,11 @@ class Transformer(nn.Module):
         dropout: Probability of dropping an element of the embedding and of what a layer adds.
         ln_eps: Epsilon of the LayerNorms on the residual stream.
         mid_ln_eps: Epsilon of the LayerNorm over the neurons (`solu_ln`), for all layers or for each.
+        init: `by_width` divides output projections by sqrt(2 n_layers), as GPT-2, and multiplies those of MLPs by
+            sqrt(4 d_model / d_mlp), so that what an MLP adds does not grow with its width; `published` divides by
+            sqrt(n_layers), as the code that trained the published one- to four-layer models.
+        recompute_mlp: Whether training computes the neurons' activations again in the backward pass, a few tokens at a
+            time: bounded memory for very wide MLPs, and on a CPU no slower.
         seed: Of the initial weights.
     """
 
@@ -177,6 +207,8 @@ class Transformer(nn.Module):
         dropout: float = 0.0,
         ln_eps: float = 1e-5,
         mid_ln_eps: float | Sequence[float] = 1e-5,
+        init: InitName = "by_width",
+        recompute_mlp: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -192,6 +224,8 @@ class Transformer(nn.Module):
             reject("positions", positions, "learned, rotary")
         if positions == "rotary" and d_head % 2:
             reject("d_head", d_head, "an even number with rotary positions")
+        if init not in get_args(InitName):
+            reject("init", init, ", ".join(get_args(InitName)))
         if not 0 <= dropout < 1:
             reject("dropout", dropout, "a number in [0, 1)")
         for name, eps in {"ln_eps": ln_eps, "mid_ln_eps": min(mid_ln_epss)}.items():
@@ -202,7 +236,7 @@ class Transformer(nn.Module):
         self.n_layers, self.d_model, self.n_heads, self.d_head = n_layers, d_model, n_heads, d_head
         self.d_vocab, self.n_ctx, self.d_mlps = d_vocab, n_ctx, d_mlps
         self.activation, self.attn_only, self.positions, self.tied = activation, attn_only, positions, tied
-        self.ln_eps = ln_eps
+        self.ln_eps, self.init, self.recompute_mlp = ln_eps, init, recompute_mlp
 
         self.tok_embed = nn.Embedding(d_vocab, d_model)
         self.pos = nn.Embedding(n_ctx, d_model) if positions == "learned" else None
@@ -210,7 +244,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(
             Block(
                 Attention(d_model, n_heads, d_head, rotary),
-                None if attn_only else MLP(d_model, width, activation, eps),
+                None if attn_only else MLP(d_model, width, activation, eps, recompute_mlp),
                 d_model,
                 ln_eps,
                 dropout,
@@ -237,12 +271,17 @@ class Transformer(nn.Module):
     def _initial_std(self, name: str) -> float:
         if name == "pos.weight":
             return 0.01
-        if name.endswith("attn.o.weight"):
-            return 0.02 / math.sqrt(2 * self.n_layers)
-        if name.endswith("mlp.fc_out.weight"):
-            d_mlp = self.d_mlps[int(name.split(".")[1])]
-            return 0.02 / math.sqrt(2 * self.n_layers) * math.sqrt(4 * self.d_model / d_mlp)
-        return 0.02
+        writes, by_width = name.endswith(("attn.o.weight", "mlp.fc_out.weight")), self.init == "by_width"
+        std = 0.02 / math.sqrt(self.n_layers * (2 if by_width else 1)) if writes else 0.02
+        if by_width and name.endswith("mlp.fc_out.weight"):
+            std *= math.sqrt(4 * self.d_model / self.d_mlps[int(name.split(".")[1])])
+        return std
+
+    def compile_for_training(self) -> None:
+        """Compile what training spends its time on besides matrix products: the MLPs."""
+        for part in self.modules():
+            if isinstance(part, MLP):
+                part.compile_for_training()
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """The normalised residual stream that the unembedding reads.
@@ -269,27 +308,19 @@ class Transformer(nn.Module):
         return self.head(self.hidden(tokens))
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy of each target in nats.
-
-        The logits are made and used in chunks of `LOSS_CHUNK`, and made again in the backward pass if there are
-        several: at a vocabulary of 50k they would take more memory than everything else.
+        """Mean cross-entropy of the targets in nats, for training; the logits are never held all at once.
 
         Args:
             tokens: `[B, T]` int64.
             targets: `[B, T]` int64, the token that follows each.
 
         Returns:
-            `[B, T]` float32.
+            A scalar in float32 or wider.
         """
-        hidden, flat = self.hidden(tokens).flatten(0, 1), targets.flatten()
-        rows = max(1, LOSS_CHUNK // self.d_vocab)
-        if len(flat) <= rows:
-            return self._chunk_loss(hidden, flat).view_as(targets)
-        losses = [
-            checkpoint(self._chunk_loss, h, t, use_reentrant=False, preserve_rng_state=False)
-            for h, t in zip(hidden.split(rows), flat.split(rows), strict=True)
-        ]
-        return torch.cat(losses).view_as(targets)
+        return linear_cross_entropy(self.hidden(tokens).flatten(0, 1), self.head.weight, targets.flatten())
 
-    def _chunk_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(self.head(hidden).float(), targets, reduction="none")
+    @torch.no_grad()
+    def token_losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy of each target in nats, `[B, T]`, without a gradient; arguments as for `loss`."""
+        flat = token_losses(self.hidden(tokens).flatten(0, 1), self.head.weight, targets.flatten())
+        return flat.view_as(targets)

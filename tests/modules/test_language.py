@@ -9,11 +9,13 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from safetensors.torch import save_file
 from torch.optim import SGD, AdamW
 
 from sup_lightning.data.language import TextBatch, TextData
 from sup_lightning.data.text import LocalText
 from sup_lightning.errors import UserError
+from sup_lightning.modules import precision
 from sup_lightning.modules.language import LanguageModel
 from sup_lightning.modules.schedule import WarmupCosine
 
@@ -187,6 +189,21 @@ def test_another_tokenizer_is_named(make_data: Any, tmp_path: Path) -> None:
         make_trainer().validate(LanguageModel.load_from_checkpoint(tmp_path / "model.ckpt"), other, verbose=False)
 
 
+@pytest.fixture
+def any_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half precision also where it is slow."""
+    monkeypatch.setattr("sup_lightning.modules.language.check_precision", lambda precision, device: None)
+
+
+def test_slow_half_precision_is_refused(make_data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_small_rate", lambda dtype: 1.0 if dtype == torch.bfloat16 else 23.0)
+    with pytest.raises(UserError, match=r"trainer.precision is 'bf16-mixed', in which this CPU is 23 times slower"):
+        make_trainer(precision="bf16-mixed").fit(make_model(), make_data())
+    monkeypatch.setattr(precision, "_small_rate", lambda dtype: 1.0)
+    make_trainer(precision="bf16-mixed", max_steps=1).fit(make_model(), make_data())
+
+
+@pytest.mark.usefixtures("any_precision")
 def test_bfloat16_trains(make_data: Any) -> None:
     trainer, model = make_trainer(precision="bf16-mixed", max_epochs=4), make_model(activation="solu_ln")
     trainer.fit(model, make_data())
@@ -194,6 +211,7 @@ def test_bfloat16_trains(make_data: Any) -> None:
     assert model.net.head.weight.dtype == torch.float32
 
 
+@pytest.mark.usefixtures("any_precision")
 def test_gradients_are_clipped_in_bfloat16_too(make_data: Any) -> None:
     """With a fused optimiser, which Lightning refuses: SGD moves by the clipped gradient's length."""
     trainer = make_trainer(precision="bf16-mixed", max_steps=1, gradient_clip_val=1e-3)
@@ -207,7 +225,8 @@ def test_gradients_are_clipped_in_bfloat16_too(make_data: Any) -> None:
 def test_weight_decay_is_for_matrices() -> None:
     model = make_model(activation="solu_ln")
     names = {id(p): name for name, p in model.net.named_parameters()}
-    decayed, others = ({names[id(p)] for p in group["params"]} for group in model.parameter_groups())
+    groups = {group.get("weight_decay"): {names[id(p)] for p in group["params"]} for group in model.parameter_groups()}
+    decayed, others = groups[None], groups[0.0]
     assert decayed == {
         *(f"layers.0.attn.{map_}.weight" for map_ in "qkvo"),
         "layers.0.mlp.fc_in.weight",
@@ -215,12 +234,48 @@ def test_weight_decay_is_for_matrices() -> None:
         "head.weight",
     }
     assert others == set(names.values()) - decayed
-    assert model.parameter_groups()[1]["weight_decay"] == 0.0
     tied = make_model(tied=True).parameter_groups()
     assert sum(len(group["params"]) for group in tied) == len(list(make_model(tied=True).parameters()))
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     assert model.parameter_groups() == []
+
+
+def test_output_weights_of_wide_mlps_learn_more_slowly() -> None:
+    def rates(**options: Any) -> dict[str, float]:
+        model = make_model(d_model=16, n_layers=2, d_mlp=[64, 640], **options)
+        names = {id(p): name for name, p in model.net.named_parameters()}
+        groups = model.configure_optimizers()["optimizer"].param_groups  # type: ignore[index,call-overload]
+        return {names[id(p)]: group["initial_lr"] for group in groups for p in group["params"]}
+
+    by_width, published = rates(), rates(init="published")
+    full = published["head.weight"]
+    assert set(published.values()) == {full}
+    slow = by_width.pop("layers.1.mlp.fc_out.weight")
+    assert slow == pytest.approx(full / 10, rel=1e-12)
+    assert set(by_width.values()) == {full}
+
+
+def test_twins_start_from_one_file(tmp_path: Path) -> None:
+    first = make_model(activation="gelu", seed=3)
+    save_file(first.net.state_dict(), tmp_path / "init.safetensors")
+    twin = make_model(activation="solu_ln", seed=4, init_from=str(tmp_path / "init.safetensors"))
+    ours, theirs = first.weight_hashes(), twin.weight_hashes()
+    assert {name: theirs[name] for name in ours} == ours
+    assert set(theirs) - set(ours) == {"layers.0.mlp.ln.weight", "layers.0.mlp.ln.bias"}
+    other = make_model(seed=4).weight_hashes()
+    assert other["head.weight"] != ours["head.weight"]
+
+
+def test_a_file_without_such_weights_is_refused(tmp_path: Path) -> None:
+    save_file({"elsewhere": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(
+        UserError, match=r"init_from is .*other.safetensors.*; allowed: a file with a weight of the same"
+    ):
+        make_model(init_from=str(tmp_path / "other.safetensors"))
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"init_from is .*broken.safetensors.*cannot be read"):
+        make_model(init_from=str(tmp_path / "broken.safetensors"))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(make_data: Any) -> None:

@@ -8,8 +8,9 @@ from scipy.special import erf
 from torch import Tensor
 
 from sup_lightning.errors import UserError
-from sup_lightning.nn import transformer
+from sup_lightning.nn import linear_cross_entropy, transformer
 from sup_lightning.nn.activations import ACTIVATIONS, get_activation
+from sup_lightning.nn.compiling import missing_toolchain
 from sup_lightning.nn.transformer import MLP, Rotary, Transformer
 
 
@@ -131,30 +132,75 @@ def test_tied_unembedding_is_one_parameter() -> None:
     assert sum(p.numel() for p in tiny().parameters()) - sum(p.numel() for p in model.parameters()) == 50 * 16
 
 
-def test_loss_in_chunks_equals_loss_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def gradients_of(model: Transformer, plain: bool) -> tuple[Tensor, list[Tensor]]:
+    """Loss and all gradients, from the fast path or from logits and PyTorch's own cross-entropy."""
     targets = TOKENS.roll(1, dims=1)
+    torch.manual_seed(0)
+    loss = F.cross_entropy(model(TOKENS).mT, targets) if plain else model.loss(TOKENS, targets)
+    loss.backward()
+    return loss.detach(), [p.grad for p in model.parameters() if p.grad is not None]
 
-    def loss_and_gradients() -> tuple[Tensor, list[Tensor]]:
-        model = tiny(dropout=0.1)
-        torch.manual_seed(0)
-        loss = model.loss(TOKENS, targets)
-        loss.mean().backward()
-        return loss.detach(), [p.grad for p in model.parameters() if p.grad is not None]
 
-    whole, gradients = loss_and_gradients()
-    monkeypatch.setattr(transformer, "LOSS_CHUNK", 50 * 7)  # seven rows of logits, which do not divide 36
-    chunked, chunked_gradients = loss_and_gradients()
-    torch.testing.assert_close(chunked, whole, rtol=1e-6, atol=1e-6)
-    for one, other in zip(gradients, chunked_gradients, strict=True):
+@pytest.mark.parametrize("tied", [False, True])
+def test_loss_and_gradients_are_those_of_the_logits(tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_cross_entropy, "CPU_LOGITS", 50 * 7)  # seven rows of logits, which do not divide 36
+    plain, gradients = gradients_of(tiny(dropout=0.1, tied=tied).double(), plain=True)
+    fast, fast_gradients = gradients_of(tiny(dropout=0.1, tied=tied).double(), plain=False)
+    torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
+    for one, other in zip(gradients, fast_gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-13)
+    _, gradients = gradients_of(tiny(tied=tied), plain=True)
+    _, fast_gradients = gradients_of(tiny(tied=tied), plain=False)
+    for one, other in zip(gradients, fast_gradients, strict=True):
+        assert (one - other).abs().max() < 1e-6 * max(1, float(one.abs().max()))
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu", "solu", "solu_ln"])
+def test_recomputed_neurons_change_no_gradient(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformer, "CPU_NEURONS", 64 * 5)  # five tokens at a time
+    kept, gradients = gradients_of(tiny(activation=activation), plain=False)
+    again, gradients_again = gradients_of(tiny(activation=activation, recompute_mlp=True), plain=False)
+    torch.testing.assert_close(again, kept, rtol=1e-6, atol=1e-6)
+    for one, other in zip(gradients, gradients_again, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
 
 
-def test_loss_equals_cross_entropy_of_the_logits() -> None:
+def test_recomputed_neurons_are_seen_by_hooks() -> None:
+    model, seen = tiny(recompute_mlp=True), []
+    model.layers[0].mlp.hook_post.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    model.loss(TOKENS, TOKENS).backward()
+    assert seen == [(*TOKENS.shape, 64)]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler looks at it
+@pytest.mark.skipif(missing_toolchain("cpu") is not None, reason="no C++ compiler")
+@pytest.mark.parametrize("activation", ["gelu_new", "solu_ln"])
+def test_compiled_training_agrees(activation: str) -> None:
+    loss, gradients = gradients_of(tiny(activation=activation), plain=False)
+    model = tiny(activation=activation)
+    model.compile_for_training()
+    compiled, compiled_gradients = gradients_of(model, plain=False)
+    torch.testing.assert_close(compiled, loss, rtol=1e-6, atol=1e-6)
+    for one, other in zip(gradients, compiled_gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_token_losses_are_those_of_the_logits() -> None:
     model, targets = tiny().eval(), TOKENS.roll(1, dims=1)
     logits = model(TOKENS).detach().double().numpy()
     log_z = np.log(np.exp(logits).sum(-1))
     expected = log_z - np.take_along_axis(logits, targets.numpy()[..., None], -1)[..., 0]
-    np.testing.assert_allclose(model.loss(TOKENS, targets).detach().numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(model.token_losses(TOKENS, targets).numpy(), expected, atol=1e-5)
+    assert float(model.loss(TOKENS, targets).detach()) == pytest.approx(expected.mean(), abs=1e-5)
+
+
+def test_loss_of_an_impossible_target_is_finite() -> None:
+    hidden, weight = torch.tensor([[1.0]], requires_grad=True), torch.tensor([[0.0], [300.0]])
+    loss = linear_cross_entropy.linear_cross_entropy(hidden, weight, torch.tensor([0]))
+    assert float(loss.detach()) == 300
+    loss.backward()
+    assert hidden.grad is not None
+    assert float(hidden.grad) == 300
 
 
 def test_dropout_acts_in_training_alone() -> None:
