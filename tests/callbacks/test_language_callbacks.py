@@ -39,6 +39,7 @@ def data(cache_dir: str) -> TextData:
         steps_per_epoch=6,
         val_windows=40,
         val_fraction=0.3,
+        min_documents_per_genre=2,
         cache_dir=cache_dir,
     )
 

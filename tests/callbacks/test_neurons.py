@@ -29,7 +29,9 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def fit(cache_dir: str, callbacks: list[Any], **options: Any) -> tuple[Trainer, LanguageModel, TextData]:
     text = LocalText(f"{Path(json.__file__).parent}/*.py")
-    data = TextData([text], 16, 300, 4, 3, val_fraction=0.3, val_windows=11, cache_dir=cache_dir)
+    data = TextData(
+        [text], 16, 300, 4, 3, val_fraction=0.3, min_documents_per_genre=2, val_windows=11, cache_dir=cache_dir
+    )
     model = LanguageModel(2, 16, 2, 16, 300, activation="relu", dropout=0.1, optimizer=partial(AdamW, lr=1e-2))
     arguments: dict[str, Any] = {
         "accelerator": "cpu",
@@ -108,7 +110,14 @@ def test_a_model_without_mlps_is_named(cache_dir: str) -> None:
     trainer = Trainer(
         accelerator="cpu", logger=False, callbacks=[NeuronMonitor()], enable_checkpointing=False, max_epochs=1
     )
-    data = TextData([LocalText(f"{Path(json.__file__).parent}/*.py")], 16, 300, val_fraction=0.3, cache_dir=cache_dir)
+    data = TextData(
+        [LocalText(f"{Path(json.__file__).parent}/*.py")],
+        16,
+        300,
+        val_fraction=0.3,
+        min_documents_per_genre=2,
+        cache_dir=cache_dir,
+    )
     with pytest.raises(UserError, match="NeuronMonitor finds no MLP in LanguageModel"):
         trainer.fit(LanguageModel(1, 16, 2, 16, 300, attn_only=True), data)
     with pytest.raises(UserError, match="n_batches is 0"):

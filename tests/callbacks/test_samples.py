@@ -25,7 +25,14 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def fit(cache_dir: str, tmp_path: Path, callbacks: list[Any]) -> tuple[LanguageModel, EventAccumulator]:
     data = TextData(
-        [LocalText(f"{Path(json.__file__).parent}/*.py")], 16, 300, 4, 3, val_fraction=0.3, cache_dir=cache_dir
+        [LocalText(f"{Path(json.__file__).parent}/*.py")],
+        16,
+        300,
+        4,
+        3,
+        val_fraction=0.3,
+        min_documents_per_genre=2,
+        cache_dir=cache_dir,
     )
     model = LanguageModel(1, 16, 2, 16, 300, dropout=0.2, optimizer=partial(AdamW, lr=1e-2))
     logger = TensorBoardLogger(tmp_path)

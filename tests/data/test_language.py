@@ -9,7 +9,7 @@ import torch
 
 from sup_lightning.data.language import TextBatch, TextData
 from sup_lightning.data.stream import Slot
-from sup_lightning.data.text import LocalText
+from sup_lightning.data.text import LocalText, TextSource
 from sup_lightning.errors import UserError
 
 TEXT = f"{Path(json.__file__).parent}/*.py"  # real text that is on every machine
@@ -27,6 +27,7 @@ def make(cache_dir: str, **options: Any) -> TextData:
         "batch_size": 12,
         "val_fraction": 0.3,
         "cache_dir": cache_dir,
+        "min_documents_per_genre": 1,
     }
     data = TextData([LocalText(TEXT)], **(arguments | options))
     data.prepare_data()
@@ -75,13 +76,11 @@ def test_the_order_follows_the_seed_alone(cache_dir: str) -> None:
     assert not torch.equal(tokens(), tokens(seed=1))
 
 
-def test_a_batch_may_be_larger_than_the_corpus(cache_dir: str) -> None:
-    data = make(cache_dir)
-    n_windows = data.train.n_windows(32)
-    data.batch_size = 3 * n_windows
-    _, counts = np.unique(data.draw(Slot(step=0)).targets.numpy(), axis=0, return_counts=True)
-    assert counts.sum() == 3 * n_windows
-    assert (counts % 3 == 0).all()
+def test_a_batch_larger_than_the_corpus_is_named(cache_dir: str) -> None:
+    n_windows = make(cache_dir).train.n_windows(32)
+    make(cache_dir, batch_size=n_windows)
+    with pytest.raises(UserError, match=f"batch_size is {n_windows + 1}; allowed: at most {n_windows}, as the"):
+        make(cache_dir, batch_size=n_windows + 1)
 
 
 def test_bytes_and_genres_of_a_batch(cache_dir: str) -> None:
@@ -159,4 +158,60 @@ def test_a_batch_that_does_not_divide_is_named(cache_dir: str) -> None:
 def test_a_cache_that_is_not_shared_is_named(cache_dir: str, tmp_path: Path) -> None:
     data = TextData([LocalText(TEXT)], val_fraction=0.3, cache_dir=str(tmp_path / "elsewhere"))
     with pytest.raises(UserError, match="which other processes do not see"):
+        data.setup()
+
+
+def genres_corpus(folder: Path, **n_documents: int) -> list[TextSource]:
+    for genre, n in n_documents.items():
+        (folder / genre).mkdir()
+        for number in range(n):
+            (folder / genre / f"{number}.txt").write_text(f"{genre} {number}. " * 60)
+    return [LocalText(str(folder / genre)) for genre in n_documents]
+
+
+def many_genres(folder: Path, **options: Any) -> TextData:
+    arguments: dict[str, Any] = {"n_ctx": 16, "d_vocab": 300, "batch_size": 4, "val_fraction": 0.2}
+    sources = genres_corpus(folder, long=200, short=20)
+    data = TextData(sources, cache_dir=str(folder / "cache"), **(arguments | options))
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def test_each_genre_has_validation_windows(tmp_path: Path) -> None:
+    data = many_genres(tmp_path)
+    total = data.val.n_windows(16)
+    of_window = data.val.window_genres(np.arange(total), 16)
+    share = (of_window == 1).mean()
+    for n_windows in (8, 20, 100, total, 10 * total):
+        index = data.validation_index(n_windows)
+        assert len(index) == len(set(index)) == min(n_windows, total)
+        counts = np.bincount(of_window[index], minlength=2)
+        assert counts[1] == pytest.approx(max(4, len(index) * share), abs=1)
+    with pytest.raises(UserError, match="val_windows is 1; allowed: 2 or more, one for each genre"):
+        data.validation_index(1)
+
+
+def test_a_genre_with_too_few_documents_is_named(tmp_path: Path) -> None:
+    message = "genre 'short' has 20 documents; allowed: min_documents_per_genre=21 or more; add documents, cut long"
+    with pytest.raises(UserError, match=message):
+        many_genres(tmp_path, min_documents_per_genre=21)
+    with pytest.raises(UserError, match="min_documents_per_genre is -1; allowed: 0 or more"):
+        TextData([LocalText(TEXT)], min_documents_per_genre=-1)
+    with pytest.raises(UserError, match=r"genre 'json' has \d documents; allowed: min_documents_per_genre=20 or more"):
+        make(str(tmp_path / "cache"), min_documents_per_genre=20)
+
+
+def test_a_genre_that_is_all_on_one_side_is_named(tmp_path: Path) -> None:
+    message = "val_fraction is 0.005, which puts none of the 200 documents of genre 'long' into the val split; allowed"
+    with pytest.raises(UserError, match=message):
+        many_genres(tmp_path, val_fraction=0.005)
+
+
+def test_a_genre_without_a_validation_window_is_named(tmp_path: Path) -> None:
+    sources = [*genres_corpus(tmp_path, long=100, short=0), LocalText(str(tmp_path / "short"), document_bytes=2)]
+    (tmp_path / "short" / "letters.txt").write_text("abcdefghijklmnopqrstuvwxyz" * 2)
+    data = TextData(sources, 200, 300, 4, val_fraction=0.2, cache_dir=str(tmp_path / "cache"))
+    data.prepare_data()
+    with pytest.raises(UserError, match="genre 'short' has no validation window of n_ctx=200; allowed: more or longer"):
         data.setup()

@@ -57,6 +57,11 @@ def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 MISTAKES = {
     "ft": "there is no command 'ft' (did you mean fit?); commands: fit, validate, test, predict",
+    "compare here there": "here is not a run; allowed: a run directory, with config.yaml and run.yaml, or a study's",
+    "compare here": "the following arguments are required: second",
+    "export": "the following arguments are required: ",
+    "export nope.ckpt --to out": "checkpoint is 'nope.ckpt', which does not exist",
+    "export nope.ckpt --too out": "--too is not an option (did you mean to?)",
     "fit --config nope.yaml": "config: File does not exist:",
     "fit": "the following arguments are required: fit.data, fit.model",
     "--data.n_featres 5": "data.n_featres is not an option (did you mean n_features?)",
@@ -158,6 +163,18 @@ def test_a_language_mistake_is_one_line_and_status_2(arguments: str, capfd: pyte
     assert LANGUAGE_MISTAKES[arguments] in shown[0]
 
 
+def test_an_export_from_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    golden = ROOT / "tests" / "golden" / "checkpoint" / "model.ckpt"
+    assert sup("export", str(golden), "--to", "models/tiny") == 0
+    assert "Export: models/tiny" in capsys.readouterr().out
+    assert sup("export", str(golden), "--to", "models/tiny") == 2
+    assert "models/tiny exists; choose another folder" in capsys.readouterr().err
+    assert sup("export", str(golden), "--to", "models/tiny", "--overwrite", "--no-check") == 0
+    assert "Export: models/tiny (not checked)" in capsys.readouterr().out
+    assert sup("export", str(golden), "--to", "models/other", "--no-check", "--push-to-hub", "me/tiny") == 2
+    assert "models/other cannot be pushed to me/tiny on the hub" in capsys.readouterr().err  # there is no network
+
+
 def test_ctrl_c_saves_and_exits_with_130() -> None:
     """A real Ctrl-C to the real command."""
     command = [sys.executable, "-m", "sup_lightning", "fit", "--config", TOY, "--version", "run", "--threads", "1"]
@@ -172,6 +189,17 @@ def test_ctrl_c_saves_and_exits_with_130() -> None:
     assert "resume from lightning_logs/toy_relu-output_5-2/run/checkpoints/last.ckpt with --ckpt_path last" in rest
     assert "Traceback" not in rest
     assert last_weights("run")
+
+
+def test_two_runs_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert small_fit("--version", "a", "--trainer.max_epochs", "1") == 0
+    assert small_fit("--version", "b", "--trainer.max_epochs", "1", "--data.feature_probability", "0.5") == 0
+    capsys.readouterr()
+    assert sup("compare", *(f"lightning_logs/toy_relu-output_5-2/{name}" for name in "ab")) == 0
+    shown = capsys.readouterr().out
+    assert "feature_probability" in shown
+    assert "val/loss" in shown
+    assert "max_epochs" not in shown  # the same
 
 
 def test_debug_shows_the_traceback(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from sup_lightning import cli
 from sup_lightning.experiment import resolved
+from sup_lightning.modules import LanguageModel
 from tests.helpers import EXPERIMENTS, ROOT
 
 QUICK = sorted((ROOT / "configs" / "quick").glob("*.yaml"))
@@ -23,10 +25,18 @@ def small_text() -> list[str]:
     return ["--data.sources", sources, "--data.d_vocab", "400", "--data.val_windows", "8"]
 
 
+def untrained_source() -> list[str]:
+    """Options that name a small model to be widened, of the small text's sizes and not yet of any tokenizer."""
+    model = LanguageModel(n_layers=1, d_model=16, n_heads=2, n_ctx=128, d_vocab=400)
+    torch.save({"hyper_parameters": dict(model.hparams), "state_dict": model.state_dict()}, "source.ckpt")
+    return ["--model.source", "source.ckpt"]
+
+
 def few_rows(settings: dict[str, Any]) -> list[str]:
     """Options that keep what an experiment is, and make its batches small."""
     if settings["data"]["class_path"] == "TextData":
-        return small_text()
+        widened = settings["model"]["class_path"] == "WidenedLanguageModel"
+        return small_text() + (untrained_source() if widened else [])
     return ["--data.batch_size", "8", "--data.val_batch_size", "16", "--sweep.seed", "2"]
 
 

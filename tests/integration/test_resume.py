@@ -39,7 +39,7 @@ def language_run(folder: Path, *callbacks: Callback, ckpt_path: Path | None = No
             words = (rng.choice(["alpha", "beta", "gamma", "delta", "omega"]) for _ in range(400))
             (text / f"{number}.txt").write_text(" ".join(words))
     data = TextData([LocalText([str(text)])], n_ctx=16, d_vocab=300, batch_size=8, steps_per_epoch=8, val_windows=8,
-                    cache_dir=str(folder.parent / "cache"))  # fmt: skip
+                    min_documents_per_genre=2, cache_dir=str(folder.parent / "cache"))  # fmt: skip
     model = LanguageModel(
         n_layers=1, d_model=16, n_heads=2, n_ctx=16, d_vocab=300, dropout=0.1,
         lr_scheduler=lambda optimizer: WarmupCosine(optimizer, total_steps=20, warmup_steps=3),

@@ -37,7 +37,12 @@ def make_data(cache_dir: str) -> Any:
             "steps_per_epoch": 6,
             "val_fraction": 0.3,
         }
-        return TextData([LocalText(TEXT)], cache_dir=cache_dir, **(arguments | {"val_windows": 11} | options))
+        return TextData(
+            [LocalText(TEXT)],
+            cache_dir=cache_dir,
+            min_documents_per_genre=2,
+            **(arguments | {"val_windows": 11} | options),
+        )
 
     return make
 

@@ -28,7 +28,7 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 def data_in(cache_dir: str, **options: Any) -> TextData:
     arguments: dict[str, Any] = {"n_ctx": 16, "d_vocab": 300, "batch_size": 16, "steps_per_epoch": 10}
     arguments |= {"val_fraction": 0.3, "val_windows": 32, "cache_dir": cache_dir}
-    return TextData([LocalText(TEXT)], **(arguments | options))
+    return TextData([LocalText(TEXT)], min_documents_per_genre=2, **(arguments | options))
 
 
 @pytest.fixture
