@@ -22,12 +22,20 @@ def small_text() -> list[str]:
     for number in range(150):
         Path(f"text/{number}.txt").write_text(f"Document {number}.\n\n{TEXT}")
     sources = "[{class_path: LocalText, init_args: {paths: [text]}}]"
-    return ["--data.sources", sources, "--data.d_vocab", "400", "--data.val_windows", "8"]
+    sizes = ["--data.d_vocab", "400", "--data.n_ctx", "32", "--data.batch_size", "4", "--data.val_windows", "8"]
+    return ["--data.sources", sources, "--data.tokenizer", "null", *sizes]
+
+
+def here(settings: dict[str, Any]) -> list[str]:
+    """Options that run a configuration for GPUs on a CPU, and compile nothing."""
+    trainer = ["--trainer.accelerator", "cpu", "--trainer.devices", "1", "--trainer.strategy", "auto"]
+    compiled = settings["model"]["init_args"].get("compile", False)
+    return [*trainer, "--trainer.precision", "32-true"] + (["--model.compile", "false"] if compiled else [])
 
 
 def untrained_source() -> list[str]:
     """Options that name a small model to be widened, of the small text's sizes and not yet of any tokenizer."""
-    model = LanguageModel(n_layers=1, d_model=16, n_heads=2, n_ctx=128, d_vocab=400)
+    model = LanguageModel(n_layers=1, d_model=16, n_heads=2, n_ctx=32, d_vocab=400)
     torch.save({"hyper_parameters": dict(model.hparams), "state_dict": model.state_dict()}, "source.ckpt")
     return ["--model.source", "source.ckpt"]
 
@@ -36,7 +44,7 @@ def few_rows(settings: dict[str, Any]) -> list[str]:
     """Options that keep what an experiment is, and make its batches small."""
     if settings["data"]["class_path"] == "TextData":
         widened = settings["model"]["class_path"] == "WidenedLanguageModel"
-        return small_text() + (untrained_source() if widened else [])
+        return small_text() + here(settings) + (untrained_source() if widened else [])
     return ["--data.batch_size", "8", "--data.val_batch_size", "16", "--sweep.seed", "2"]
 
 
