@@ -22,6 +22,8 @@ commands:
   study       answer a question: train, measure, compare with a control, draw, and judge
   studies     list all questions and the answers so far
   report      write a static page of all answers
+  compare     say what two runs differ in: settings, metrics, versions
+  export      write a language model for use anywhere: weights, settings, tokenizer
 
 examples:
   sup fit --config configs/experiment/toy_relu-output_5-2.yaml
@@ -29,6 +31,7 @@ examples:
   sup fit --config configs/experiment/lm_gelu-1l.yaml --ckpt_path last
   sup sweep --config configs/experiment/toy_relu-output_5-2.yaml --over model.net.n_hidden=2,3,4
   sup study M01 --quick
+  sup export lightning_logs/lm_gelu-1l/version_0 --to models/gelu-1l
   tensorboard --logdir lightning_logs
 
 options:
@@ -38,7 +41,7 @@ options:
 """
 
 RUNS = ("fit", "validate", "test", "predict")
-COMMANDS = (*RUNS, "sweep", "study", "studies", "report")
+COMMANDS = (*RUNS, "sweep", "study", "studies", "report", "compare", "export")
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -82,6 +85,14 @@ def _run(arguments: list[str]) -> None:
         from sup_lightning.grid import sweep
 
         sweep(options)
+    elif command == "compare":
+        from sup_lightning.compare import command as compare
+
+        compare(options)
+    elif command == "export":
+        from sup_lightning.interop.command import export
+
+        export(options)
     else:
         from sup_lightning.studies import command as studies
 

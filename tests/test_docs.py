@@ -60,7 +60,7 @@ def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert arguments[0] in COMMANDS
     if arguments[0] == "study":
         arguments = [*arguments, "--help"]
-    elif arguments[0] in ("studies", "report"):
+    elif arguments[0] in ("studies", "report", "compare", "export"):
         arguments = [arguments[0], "--help"]
     elif any(part in word for word in arguments for part in PARSED_ONLY):
         arguments = [*arguments, "--print_config"]
