@@ -3,9 +3,9 @@
 The peers are a plain loop over Hugging Face's GPT2LMHeadModel (tanh GELU, no dropout, fused attention; it stands for
 nanoGPT) and one over TransformerLens' native model, both with fused AdamW, an untied unembedding, PyTorch's
 cross-entropy, and nothing else: no logging, no validation, no checkpoint. `sup fit` runs with everything on:
-TensorBoard, validation by genre, induction, neurons, samples and weights along the way, checkpoints, the progress line. Its clock
-starts after ten steps, when the MLPs have been compiled; the time before is reported beside it. One layer, float32 on a
-CPU, context 256, vocabulary 8192. The three sides take turns.
+TensorBoard, validation by genre, induction, neurons, samples and weights along the way, checkpoints, the progress line.
+Its clock starts after ten steps, when the MLPs have been compiled; the time before is reported beside it. One layer,
+float32 on a CPU, context 256, vocabulary 8192. The three sides take turns.
 
     python -m benchmarks.lm
     python -m benchmarks.lm --memory true

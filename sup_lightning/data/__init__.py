@@ -7,11 +7,14 @@ from sup_lightning.data.features import (
     FeatureDistribution,
     IndependentFeatures,
 )
-from sup_lightning.data.language import TextBatch, TextData
+from sup_lightning.data.language import TextData
+from sup_lightning.data.shards import verify_shards
+from sup_lightning.data.streaming import StreamedText
 from sup_lightning.data.synthetic import SyntheticFeatures, ToyBatch, ToyChunk
 from sup_lightning.data.tasks import AbsoluteValue, Identity, Task
 from sup_lightning.data.text import Document, HubText, LocalText, StdlibText, TextSource
 from sup_lightning.data.values import ConstantValue, DiscreteValues, SignedValues, UniformValues, ValueLaw
+from sup_lightning.data.windows import TextBatch
 
 __all__ = [
     "AbsoluteValue",
@@ -28,6 +31,7 @@ __all__ = [
     "LocalText",
     "SignedValues",
     "StdlibText",
+    "StreamedText",
     "SyntheticFeatures",
     "Task",
     "TextBatch",
@@ -37,4 +41,5 @@ __all__ = [
     "ToyChunk",
     "UniformValues",
     "ValueLaw",
+    "verify_shards",
 ]

@@ -2,18 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from sup_lightning.data.text import cut
 from sup_lightning.errors import UserError, reject
 
 END_OF_TEXT = "<|endoftext|>"
 SMALLEST_VOCABULARY = 257
 """All bytes and the end of text."""
+BLOCK_BYTES = 64 * 1024
+"""Longer text is encoded in blocks of at most this size."""
 
 
 def train_tokenizer(texts: Iterable[str], d_vocab: int) -> Tokenizer:
@@ -58,6 +62,20 @@ def load_tokenizer(name: str) -> Tokenizer:
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         reject("tokenizer", name, f"a tokenizer with the token {END_OF_TEXT}")
     return _prepared(tokenizer)
+
+
+def encode_documents(tokenizer: Tokenizer, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+    """The tokens of each text, ended by `<|endoftext|>`.
+
+    A long text is encoded block by block, on all cores; a block ends after a blank line where it can.
+    """
+    blocks = [list(cut(text, BLOCK_BYTES)) for text in texts]
+    encodings = iter(tokenizer.encode_batch_fast(list(chain.from_iterable(blocks)), add_special_tokens=False))
+    end_of_text = tokenizer.token_to_id(END_OF_TEXT)
+    return [
+        np.array([*chain.from_iterable(encoding.ids for encoding in islice(encodings, len(parts))), end_of_text])
+        for parts in blocks
+    ]
 
 
 def _prepared(tokenizer: Tokenizer) -> Tokenizer:
