@@ -1,5 +1,6 @@
 """What the DataModules of text share: windows as batches, and a fixed validation set."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from sup_lightning.errors import UserError, reject, require_positive
 
 FEWEST_WINDOWS = 4
 """Validation windows that each genre has, where the text and `val_windows` allow it."""
+VALIDATION_TOKENS = 4096
+"""Tokens in a validation batch, whatever the number of ranks."""
 
 
 class TextBatch(NamedTuple):
@@ -162,12 +165,16 @@ class TextModule(SupData):
             n_bytes=torch.from_numpy(self.bytes_per_token[targets].sum(axis=1)),
         )
 
+    def order_hash(self, n_steps: int = 20) -> str:
+        """A hash of the first training batches: two runs with the same one see the same text in the same order."""
+        digest = hashlib.blake2b(digest_size=8)
+        for step in range(n_steps):
+            digest.update(self.draw(Slot(step)).tokens.numpy().tobytes())
+        return digest.hexdigest()
+
     def _window_loader(self, index: NDArray[np.int64]) -> "WindowLoader":
-        world_size, rank, n_micro = 1, 0, 1
-        if self.trainer:
-            world_size, rank = self.trainer.world_size, self.trainer.global_rank
-            n_micro = self.trainer.accumulate_grad_batches
-        return WindowLoader(self, index, rank, world_size, max(1, self.batch_size // (world_size * n_micro)))
+        world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        return WindowLoader(self, index, rank, world_size)
 
 
 def _shares(counts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
@@ -190,29 +197,29 @@ def _shares(counts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
 class WindowLoader:
     """Each rank's share of fixed windows, in batches.
 
-    The shares are contiguous and the last batches are filled up with rows of weight 0, so that all ranks have the same
-    number of batches: a rank that runs out first would leave the others waiting for ever.
+    The batches are the same for any number of ranks, which take them in turn, so that what is measured on them is too.
+    The last one is filled up with rows of weight 0, and a rank that would have a batch less than others gets one of
+    such rows alone: a rank that runs out first would leave the others waiting for ever.
 
     Args:
         data: Whose validation text is read.
         index: `[n_windows]`, the windows of all ranks.
         rank: This rank.
         world_size: Number of ranks.
-        batch_size: Rows in a batch.
     """
 
-    def __init__(self, data: TextModule, index: NDArray[np.int64], rank: int, world_size: int, batch_size: int) -> None:
-        share = -(-len(index) // world_size)
-        self.data, self.batch_size = data, min(batch_size, share)
-        self.index = index[rank * share : (rank + 1) * share]
-        self.n_batches = -(-share // self.batch_size)
+    def __init__(self, data: TextModule, index: NDArray[np.int64], rank: int, world_size: int) -> None:
+        self.data, self.index = data, index
+        self.batch_size = min(max(1, VALIDATION_TOKENS // data.n_ctx), len(index))
+        n_batches = -(-len(index) // self.batch_size)
+        self.numbers = range(rank, -(-n_batches // world_size) * world_size, world_size)
 
     def __len__(self) -> int:
-        return self.n_batches
+        return len(self.numbers)
 
     def __iter__(self) -> Iterator[TextBatch]:
         text, n_ctx = self.data.val, self.data.n_ctx
-        for number in range(self.n_batches):
+        for number in self.numbers:
             real = self.index[number * self.batch_size : (number + 1) * self.batch_size]
             filled = np.concatenate([real, np.zeros(self.batch_size - len(real), dtype=np.int64)])
             windows, genres = text.windows(filled, n_ctx), text.window_genres(filled, n_ctx)
