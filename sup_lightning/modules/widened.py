@@ -34,6 +34,7 @@ class WidenedLanguageModel(LanguageModel):
         source: Path of the checkpoint of the trained LanguageModel.
         layer: The layer whose MLP is widened, from 0.
         noise_scale: Standard deviation of the noise, relative to each neuron's copied weights.
+        compile: Whether the MLPs are compiled for training.
         seed: Of the noise and the dropout masks; 0 if not given.
         optimizer: Called with the parameter groups; its weight decay applies to the MLP's two matrices.
         lr_scheduler: Called with the optimiser; stepped once for each optimiser step.
@@ -52,6 +53,7 @@ class WidenedLanguageModel(LanguageModel):
         source: str | None = None,
         layer: int = 0,
         noise_scale: float = 1.0,
+        compile: bool = False,
         seed: int | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -67,7 +69,7 @@ class WidenedLanguageModel(LanguageModel):
         widened = widen(net, layer, k, noise, noise_scale, seed)
 
         settings |= {"d_mlp": widened.d_mlps, "mid_ln_eps": _mid_ln_epss(widened) or settings["mid_ln_eps"]}
-        super().__init__(**settings | {"seed": seed}, optimizer=optimizer, lr_scheduler=lr_scheduler)
+        super().__init__(**settings | {"seed": seed}, compile=compile, optimizer=optimizer, lr_scheduler=lr_scheduler)
         self.save_hyperparameters(
             {"source": source, "layer": layer, "k": k, "noise": noise, "noise_scale": noise_scale}
         )
