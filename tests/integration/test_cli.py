@@ -319,7 +319,18 @@ def test_a_saved_config_leaves_the_seed_open() -> None:
         Path(f"text/{number}.txt").write_text(f"some words {number} " * 50)
     sources = "[{class_path: LocalText, init_args: {paths: [text]}}]"
     config = str(ROOT / "configs" / "experiment" / "lm_gelu-1l.yaml")
-    short = ["--data.d_vocab", "400", "--data.n_ctx", "16", "--trainer.max_steps", "1", "--trainer.callbacks", "[]"]
+    short = [
+        "--model.compile",
+        "false",
+        "--data.d_vocab",
+        "400",
+        "--data.n_ctx",
+        "16",
+        "--trainer.max_steps",
+        "1",
+        "--trainer.callbacks",
+        "[]",
+    ]
     assert sup("fit", "--config", config, "--version", "a", "--data.sources", sources, *short) == 0
     saved = Path("lightning_logs/lm_gelu-1l/a/config.yaml")
     settings = yaml.safe_load(saved.read_text())
