@@ -123,7 +123,7 @@ def test_sums_of_factors_in_any_order() -> None:
 def test_small_noise_seldom_changes_the_name(name: str) -> None:
     """Half of it never does. At .01 the worst D_i of a tetrahedron is .018 off in 1 of 20 cases, of .02 allowed.
 
-    So 95 of 100 keep their name on average, and fewer than 89 in 1 of 500 draws (machines draw different normals).
+    So 95 of 100 keep their name on average, and fewer than 89 in 1 of 200 draws (machines draw different normals).
     """
     W = torch.nn.functional.pad(NAMED[name], (0, 3))
     for deviation, least in ((0.005, 100), (0.01, 89)):
