@@ -96,7 +96,7 @@ class AbsoluteValue(Study):
         "each neuron at writing what it reads, so motifs near that start are not all discovered by training."
     )
     experiments = (HE, TRANSPOSE, SMALL)
-    minutes = (2.5, 30)
+    minutes = (3, 32)
 
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         he, transpose = measured(runs[HE], "he"), measured(runs[TRANSPOSE], "transpose")

@@ -48,7 +48,7 @@ class AdversarialVulnerability(Study):
         "A real model in which features that interfere more are not easier to attack would change the verdict."
     )
     experiments = (EXPERIMENT,)
-    minutes = (1, 10)
+    minutes = (3, 9)
 
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         run = runs[EXPERIMENT]

@@ -191,7 +191,7 @@ class CorrelatedFeatures(Study):
         "an assumed error; it now has a bracket, at whose ends one shape is better for certain."
     )
     experiments = (CORRELATED, ANTICORRELATED, INDEPENDENT, THREE_SETS, LOCAL, LOCAL_INDEPENDENT)
-    minutes = (1.5, 10)
+    minutes = (3, 22)
 
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         found = {name: Measured.of(run) for name, run in runs.items()}

@@ -216,7 +216,7 @@ class DensityCrossover(Study):
         "shape is better for certain."
     )
     experiments = (EXPERIMENT,)
-    minutes = (1, 5)
+    minutes = (1.5, 8)
 
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         (run,) = runs.values()

@@ -130,7 +130,7 @@ class DimensionsPerFeature(Study):
         "good, whatever their directions. Plateaus that vanish with longer training would change the verdict."
     )
     experiments = ("m04_geometry_400-30",)
-    minutes = (2.5, 40)
+    minutes = (3, 36)
 
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         (run,) = runs.values()

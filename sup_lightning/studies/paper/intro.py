@@ -121,7 +121,7 @@ class Intro(Study):
         "found; random starts were added."
     )
     experiments = (DECAY, UNIFORM)
-    minutes = (2, 9)
+    minutes = (3, 9)
 
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         found = {name: Measured.of(run) for name, run in runs.items()}

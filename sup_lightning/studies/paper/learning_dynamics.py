@@ -134,7 +134,7 @@ class LearningDynamics(Study):
         "of single features would drown in the loss of all the others."
     )
     experiments = (LEVELS, CORRELATED, INDEPENDENT)
-    minutes = (1, 6)
+    minutes = (2, 7)
 
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         levels, correlated, independent = (snapshots(runs[name]) for name in self.experiments)

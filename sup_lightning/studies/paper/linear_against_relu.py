@@ -177,7 +177,7 @@ class LinearAgainstReLU(Study):
         "the quick size was raised."
     )
     experiments = tuple(f"m02_{size}_{kind}" for size in SIZES for kind in ("relu", "linear"))
-    minutes = (2, 15)
+    minutes = (3, 26)
 
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         found = {name.removeprefix("m02_"): Measured.of(run) for name, run in runs.items()}

@@ -182,7 +182,7 @@ class PhaseDiagrams(Study):
         "the verdict."
     )
     experiments = ("m03_phase_2-1", "m03_phase_3-2")
-    minutes = (1.5, 12)
+    minutes = (3, 15)
 
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         claims, pictures, tables, comparisons = [], {}, {}, []

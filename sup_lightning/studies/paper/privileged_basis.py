@@ -66,7 +66,7 @@ class PrivilegedBasis(Study):
         "would change the verdict if dense models failed it."
     )
     experiments = (RELU, LINEAR)
-    minutes = (1, 25)
+    minutes = (2, 22)
 
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         relu, linear = _measured(runs[RELU]), _measured(runs[LINEAR])
