@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch.utils.tensorboard import SummaryWriter
 
 from sup_lightning.callbacks.run_record import run_record
@@ -59,7 +60,9 @@ def run_study(study: Study, settings: Settings) -> Path:
         "this call": round(time.perf_counter() - started, 1),
     }
     folder = settings.folder(study.id)
-    _write(answer, results, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # another process may have answered it as well
+        _write(answer, results, folder)
     return folder
 
 
