@@ -1,6 +1,5 @@
 """What the DataModules of text share: windows as batches, and a fixed validation set."""
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -164,13 +163,6 @@ class TextModule(SupData):
             genres=torch.from_numpy(genres),
             n_bytes=torch.from_numpy(self.bytes_per_token[targets].sum(axis=1)),
         )
-
-    def order_hash(self, n_steps: int = 20) -> str:
-        """A hash of the first training batches: two runs with the same one see the same text in the same order."""
-        digest = hashlib.blake2b(digest_size=8)
-        for step in range(n_steps):
-            digest.update(self.draw(Slot(step)).tokens.numpy().tobytes())
-        return digest.hexdigest()
 
     def _window_loader(self, index: NDArray[np.int64]) -> "WindowLoader":
         world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.optim import AdamW
 
 from sup_lightning.callbacks.neurons import NeuronMonitor, examples_table
+from sup_lightning.data import windows
 from sup_lightning.data.language import TextData
 from sup_lightning.data.text import LocalText
 from sup_lightning.data.tokenizer import train_tokenizer
@@ -91,10 +92,11 @@ def test_top_tokens_go_to_tensorboard(cache_dir: str, tmp_path: Path) -> None:
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| 0", "| 0", "| 21", "| 21", "| 42", "| 42"]
 
 
-def test_only_the_first_batches_are_measured(cache_dir: str) -> None:
+def test_only_the_first_batches_are_measured(cache_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "VALIDATION_TOKENS", 4 * 16)  # four rows in a batch
     monitor = NeuronMonitor(n_batches=1)
     fit(cache_dir, [monitor])
-    assert monitor.layers[0].kurtosis.power_sums[0, 0] == 11 * 16  # its windows; and nothing of the sanity check
+    assert monitor.layers[0].kurtosis.power_sums[0, 0] == 4 * 16  # and nothing of the sanity check
 
 
 def test_a_table_shows_text_as_it_is() -> None:
