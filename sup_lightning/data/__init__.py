@@ -8,6 +8,7 @@ from sup_lightning.data.features import (
     IndependentFeatures,
 )
 from sup_lightning.data.language import TextData
+from sup_lightning.data.pair_tasks import PairTask
 from sup_lightning.data.shards import verify_shards
 from sup_lightning.data.streaming import StreamedText
 from sup_lightning.data.synthetic import SyntheticFeatures, ToyBatch, ToyChunk
@@ -29,6 +30,7 @@ __all__ = [
     "Identity",
     "IndependentFeatures",
     "LocalText",
+    "PairTask",
     "SignedValues",
     "StdlibText",
     "StreamedText",

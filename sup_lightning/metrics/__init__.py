@@ -12,7 +12,7 @@ from sup_lightning.metrics.interference import DensityWeightedInterference, Inte
 from sup_lightning.metrics.reconstruction import (
     FractionOfVarianceUnexplained,
     LossGivenActive,
-    WeightedSquaredError,
+    MeanRowLoss,
 )
 from sup_lightning.metrics.selectivity import DeadFraction, Kurtosis, RotatedKurtosis
 from sup_lightning.metrics.top_examples import TopExamples
@@ -28,10 +28,10 @@ __all__ = [
     "Interference",
     "Kurtosis",
     "LossGivenActive",
+    "MeanRowLoss",
     "ParticipationAboveRandom",
     "PolytopeShares",
     "RepresentedFeatures",
     "RotatedKurtosis",
     "TopExamples",
-    "WeightedSquaredError",
 ]

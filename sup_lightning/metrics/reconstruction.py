@@ -31,31 +31,29 @@ class _RowMetric(Metric):
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
 
 
-class WeightedSquaredError(_RowMetric):
-    """The loss of each instance: importance-weighted sum over features, mean over rows, `[n_instances]`.
+class MeanRowLoss(_RowMetric):
+    """The loss of each instance, from the losses of its rows, `[n_instances]`.
 
     Args:
-        importance: `[n_instances, n_features]`.
+        n_instances: Number of instances.
         kwargs: Arguments of `torchmetrics.Metric`.
 
-    >>> metric = WeightedSquaredError(torch.tensor([[1.0, 0.5]]))
-    >>> metric.update(torch.tensor([[[1.0, 2.0], [0.0, 0.0]]]), torch.zeros(1, 2, 2))
+    >>> metric = MeanRowLoss(2)
+    >>> metric.update(torch.tensor([[1.0, 2.0], [0.0, 0.5]]))
     >>> metric.compute()
-    tensor(1.5000)
+    tensor([1.5000, 0.2500])
     """
 
-    importance: Tensor
     total: Tensor
 
-    def __init__(self, importance: Tensor, **kwargs: Any) -> None:
+    def __init__(self, n_instances: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.register_buffer("importance", importance, persistent=False)
-        self._add_sums(total=(len(importance),))
+        self._add_sums(total=(n_instances,))
 
-    def update(self, output: Tensor, target: Tensor) -> None:
-        rows = output.shape[-2]
-        self.total += rows * reconstruction.weighted_squared_error(output, target, self.importance).double()
-        self.rows += rows
+    def update(self, row_losses: Tensor) -> None:
+        """Add rows: `[n_instances, batch]`."""
+        self.total += row_losses.double().sum(dim=-1)
+        self.rows += row_losses.shape[-1]
 
     def compute(self) -> Tensor:
         return (self.total / self.rows).float()
@@ -99,30 +97,29 @@ class LossGivenActive(_RowMetric):
     """Mean loss over the rows with exactly k active features, `[n_instances, max_active + 1]`; NaN where none was.
 
     Args:
-        importance: `[n_instances, n_features]`.
+        n_instances: Number of instances.
         max_active: Largest k that is reported.
         kwargs: Arguments of `torchmetrics.Metric`.
 
-    >>> metric = LossGivenActive(torch.ones(1, 2), max_active=1)
+    >>> metric = LossGivenActive(1, max_active=1)
     >>> features = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]])
-    >>> metric.update(features * 0.5, features, features)
+    >>> metric.update(torch.tensor([[0.0, 0.25, 0.5]]), features)
     >>> metric.compute()
     tensor([[0.0000, 0.2500]])
     """
 
-    importance: Tensor
     total: Tensor
     count: Tensor
 
-    def __init__(self, importance: Tensor, max_active: int = 3, **kwargs: Any) -> None:
+    def __init__(self, n_instances: int, max_active: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.max_active = max_active
-        self.register_buffer("importance", importance, persistent=False)
-        shape = (len(importance), max_active + 1)
+        shape = (n_instances, max_active + 1)
         self._add_sums(total=shape, count=shape)
 
-    def update(self, output: Tensor, target: Tensor, features: Tensor) -> None:
-        loss = ((output - target).square() * self.importance.unsqueeze(-2)).sum(dim=-1).double()
+    def update(self, row_losses: Tensor, features: Tensor) -> None:
+        """Add rows: their losses `[n_instances, batch]` and features `[n_instances, batch, n_features]`."""
+        loss = row_losses.double()
         k = reconstruction.n_active(features).expand(loss.shape).clamp(max=self.max_active + 1)
         beyond = torch.zeros(len(loss), self.max_active + 2, dtype=torch.float64, device=loss.device)
         self.total += beyond.scatter_add(1, k, loss)[:, :-1]

@@ -10,6 +10,7 @@ from sup_lightning.functional.expected_loss import Pieces, Target
 from sup_lightning.modules.toy import Batch, ToyModel
 from sup_lightning.nn.bottleneck import BottleneckModel
 from sup_lightning.nn.exact_loss import ExactLoss
+from sup_lightning.nn.objectives import SquaredError
 
 
 class _Values(Protocol):
@@ -53,17 +54,19 @@ class ExactToyModel(ToyModel):
             reject("tolerance", tolerance, "a positive number")
         if not isinstance(self.net, BottleneckModel):
             raise UserError(f"the exact loss knows BottleneckModel, not {type(self.net).__name__}")
+        if not isinstance(self.objective, SquaredError):
+            reject("objective", type(self.objective).__name__, "SquaredError for the exact loss")
         if any(self.dropout):
             reject("dropout", max(self.dropout), "0 for the exact loss")
         self.tolerance = tolerance
-        self.objective: ExactLoss | None = None
+        self.exact_loss: ExactLoss | None = None
         """The loss of the data's law, known once training starts."""
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        self.objective = self.objective_of(self.trainer.datamodule)  # type: ignore[attr-defined]
+        self.exact_loss = self.exact_loss_of(self.trainer.datamodule)  # type: ignore[attr-defined]
 
-    def objective_of(self, data: _Data) -> ExactLoss:
+    def exact_loss_of(self, data: _Data) -> ExactLoss:
         """The exact loss of a law, with this module's importance."""
         task = type(data.task).__name__
         if task not in TARGETS:
@@ -74,13 +77,13 @@ class ExactToyModel(ToyModel):
         return ExactLoss(supports, chance, pieces, self.importance, target, self.tolerance)
 
     def instance_losses(self, batch: Batch) -> Tensor:
-        assert self.objective is not None
+        assert self.exact_loss is not None
         assert isinstance(self.net, BottleneckModel)
-        return self.objective(self.net)
+        return self.exact_loss(self.net)
 
     def exact_losses(self) -> Tensor:
         """The expected loss of each instance, `[n_instances]`."""
-        assert self.objective is not None
+        assert self.exact_loss is not None
         assert isinstance(self.net, BottleneckModel)
         with torch.no_grad():
-            return self.objective(self.net)
+            return self.exact_loss(self.net)

@@ -12,10 +12,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from sup_lightning.errors import UserError, reject
 from sup_lightning.functional.keyed_random import keyed_uniform
-from sup_lightning.metrics.reconstruction import FractionOfVarianceUnexplained, LossGivenActive, WeightedSquaredError
+from sup_lightning.metrics.reconstruction import FractionOfVarianceUnexplained, LossGivenActive, MeanRowLoss
 from sup_lightning.modules.base import SupModule
 from sup_lightning.modules.counters import count_optimizer_steps_as_batches, nobody_watches_steps, step_unwatched
 from sup_lightning.nn.bottleneck import BottleneckModel
+from sup_lightning.nn.objectives import Objective, SquaredError
 from sup_lightning.nn.toy import ToyNetwork
 from sup_lightning.sweep import Sweep
 
@@ -43,15 +44,16 @@ class ToyModel(SupModule):
     `train/loss` is the mean over instances at one step (under DDP, on this rank's rows); `val/loss` is that over the
     validation rows.
 
-    The loss is the sum over instances of each instance's importance-weighted squared error (a sum over features, a
-    mean over rows), so no instance sees another's gradient. AdamW without weight decay is the default: decay is a
-    force of its own on the geometry.
+    The loss is the sum over instances of each instance's objective (importance-weighted squared error unless another is
+    chosen: a sum over features, a mean over rows), so no instance sees another's gradient. AdamW without weight decay
+    is the default: decay is a force of its own on the geometry.
 
     Args:
         n_features: Number of features; linked from the data.
         net: The network, called with `n_features` and the seed of each instance.
         importance: Weight of each output's error: one number, or one for each output.
         importance_decay: Multiplies the importance of output i by `importance_decay ** i`.
+        objective: What is minimised; importance-weighted squared error if left out.
         dropout: Rate of inverted dropout on the hidden layer while training.
         sweep: What varies along the instances axis.
         optimizer: Called with the parameters.
@@ -64,6 +66,7 @@ class ToyModel(SupModule):
         net: Callable[[int, list[int]], ToyNetwork] = BottleneckModel,
         importance: float | list[float] = 1.0,
         importance_decay: float = 1.0,
+        objective: Objective | None = None,
         dropout: float = 0.0,
         sweep: Sweep | dict[str, Any] | None = None,
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-3, weight_decay=0.0, fused=True),
@@ -83,9 +86,10 @@ class ToyModel(SupModule):
         for rate in self.dropout:
             if not 0 <= rate < 1:
                 reject("dropout", rate, "a number in [0, 1)")
-        self.val_loss = WeightedSquaredError(self.importance)
+        self.objective = objective or SquaredError()
+        self.val_loss = MeanRowLoss(self.sweep.n_instances)
         self.val_fvu = FractionOfVarianceUnexplained(self.sweep.n_instances, self.net.n_outputs)
-        self.val_loss_given_active = LossGivenActive(self.importance)
+        self.val_loss_given_active = LossGivenActive(self.sweep.n_instances)
         self.instance_values: dict[str, Tensor] = {}
         """The newest validation results of each instance, `[n_instances]` each."""
         self.measured_at_step = -1
@@ -99,8 +103,9 @@ class ToyModel(SupModule):
         """Keep plain values only, so that a checkpoint loads without running any code of its own."""
         self.save_hyperparameters(ignore=["sweep"], logger=False)
         self.hparams["sweep"] = self.sweep.as_dict()
-        for name in ("net", "optimizer", "lr_scheduler"):
-            if callable(self.hparams.get(name)):  # given as Python objects; from a config these are class paths
+        for name in ("net", "objective", "optimizer", "lr_scheduler"):
+            given = self.hparams.get(name)
+            if callable(given) or isinstance(given, Objective):  # Python objects; from a config these are class paths
                 del self.hparams[name]
 
     def setup(self, stage: str) -> None:
@@ -120,8 +125,11 @@ class ToyModel(SupModule):
         return self.net(features)
 
     def instance_losses(self, batch: Batch) -> Tensor:
-        """The training loss of each instance, `[n_instances]`. Override this for another loss."""
-        return self.net.loss(batch.features, batch.targets, self.importance, self.dropout_factors(batch))
+        """The training loss of each instance, `[n_instances]`."""
+        keep = self.dropout_factors(batch)
+        if isinstance(self.objective, SquaredError):  # networks know fast forms of it
+            return self.net.loss(batch.features, batch.targets, self.importance, keep)
+        return self.objective.row_losses(self.net(batch.features, keep), batch.targets, self.importance).mean(dim=-1)
 
     def dropout_factors(self, batch: Batch) -> Tensor | None:
         """Inverted-dropout factors `[n_instances, batch, n_hidden]`, keyed by (seed, step, global row)."""
@@ -179,9 +187,10 @@ class ToyModel(SupModule):
 
     def _update_metrics(self, batch: Batch) -> None:
         output = self(batch.features)
-        self.val_loss.update(output, batch.targets)
-        self.val_fvu.update(output, batch.targets)
-        self.val_loss_given_active.update(output, batch.targets, batch.features)
+        losses = self.objective.row_losses(output, batch.targets, self.importance)
+        self.val_loss.update(losses)
+        self.val_fvu.update(self.objective.prediction(output), batch.targets)
+        self.val_loss_given_active.update(losses, batch.features)
 
     def _log_metrics(self, stage: str) -> None:
         """Log the mean over instances and the best, and keep each instance's values for whoever measures."""

@@ -3,14 +3,20 @@
 from sup_lightning.nn.bottleneck import BottleneckModel
 from sup_lightning.nn.computation import ComputationModel
 from sup_lightning.nn.exact_loss import ExactLoss
+from sup_lightning.nn.objectives import BinaryCrossEntropy, CrossEntropy, Objective, PowerError, SquaredError
 from sup_lightning.nn.optimum import best_instances, find_optimum
 from sup_lightning.nn.toy import ToyNetwork
 from sup_lightning.nn.transformer import Transformer
 
 __all__ = [
+    "BinaryCrossEntropy",
     "BottleneckModel",
     "ComputationModel",
+    "CrossEntropy",
     "ExactLoss",
+    "Objective",
+    "PowerError",
+    "SquaredError",
     "ToyNetwork",
     "Transformer",
     "best_instances",

@@ -73,11 +73,12 @@ def known_results(runs: Path) -> list[dict[str, Any]]:
 
 
 def build(runs: Path, out: Path) -> Path:
-    """Write the page of all answers; beside it, for each study, its `report.md`, figures and tables.
+    """Write the page of all answers; beside it, for each study, its results, `report.md`, figures and tables.
 
     Args:
         runs: Folder of all runs.
-        out: Folder of the page; what is there of an older page is replaced.
+        out: Folder of the page. Answers of an older page are replaced by those of the runs, and stay where the runs have
+            none: the runs behind a page need not be on one machine.
 
     Returns:
         The page.
@@ -85,34 +86,39 @@ def build(runs: Path, out: Path) -> Path:
     Raises:
         UserError: If no study has been run, or the folder is something else's.
     """
-    studies = known_results(runs)
-    if not studies:
-        raise UserError(f"no study has been run: {runs / 'studies'} holds no results (run `sup study M01 --quick`)")
     page = out / "index.html"
     if out.exists() and any(out.iterdir()) and not page.is_file():
         raise UserError(
             f"out is {str(out)!r}, which holds something else; allowed: an empty folder, or an older report"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    for study in studies:
+    for study in known_results(runs):
         _copy(study, out / study["id"])
+    studies = [_shown(out / study_id) for study_id in MODULES if (out / study_id / RESULTS).is_file()]
+    if not studies:
+        raise UserError(f"no study has been run: {runs / 'studies'} holds no results (run `sup study M01 --quick`)")
     page.write_text(_environment().get_template("report.html").render(studies=studies))
     return page
 
 
 def _copy(study: dict[str, Any], target: Path) -> None:
-    """Report, figures and tables into the page's folder; the first rows of each table into the study."""
+    """Results, report, figures and tables into the page's folder."""
     if target.exists():
         shutil.rmtree(target)
-    source = study["folder"]
-    study["previews"] = {}
-    for file in [REPORT, *(figure["file"] for figure in study["figures"]), *study["tables"]]:
+    for file in [RESULTS, REPORT, *(figure["file"] for figure in study["figures"]), *study["tables"]]:
         (target / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / file, target / file)
-    for file in study["tables"]:
-        table = pd.read_csv(source / file)
-        study["previews"][file] = {
+        shutil.copy(study["folder"] / file, target / file)
+
+
+def _shown(folder: Path) -> dict[str, Any]:
+    """A study's results with the first rows of each table."""
+    study = json.loads((folder / RESULTS).read_text())
+    tables = {file: pd.read_csv(folder / file) for file in study["tables"]}
+    study["previews"] = {
+        file: {
             "columns": list(table),
             "rows": table.head(MOST_ROWS).astype(object).where(table.head(MOST_ROWS).notna(), "").values.tolist(),
             "n_rows": len(table),
         }
+        for file, table in tables.items()
+    }
+    return study

@@ -7,6 +7,7 @@ import torch
 
 from sup_lightning import functional, metrics
 from sup_lightning.metrics.weights import WeightMetric
+from sup_lightning.nn import SquaredError
 
 PROBABILITY = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5])
 
@@ -37,12 +38,13 @@ def test_row_metrics_do_not_depend_on_the_split() -> None:
     importance = torch.rand(3, 4)
     y = torch.rand(3, 1000, 4) * (torch.rand(3, 1000, 4) < 0.3)
     out = y + 0.1 * torch.randn(3, 1000, 4)
-    loss, fvu = metrics.WeightedSquaredError(importance), metrics.FractionOfVarianceUnexplained(3, 4)
-    active = metrics.LossGivenActive(importance, max_active=4)
+    loss, fvu = metrics.MeanRowLoss(3), metrics.FractionOfVarianceUnexplained(3, 4)
+    active = metrics.LossGivenActive(3, max_active=4)
+    rows = SquaredError().row_losses(out, y, importance)
     for part in (slice(0, 10), slice(10, 900), slice(900, 1000)):
-        loss.update(out[:, part], y[:, part])
+        loss.update(rows[:, part])
         fvu.update(out[:, part], y[:, part])
-        active.update(out[:, part], y[:, part], y[:, part])
+        active.update(rows[:, part], y[:, part])
     torch.testing.assert_close(loss.compute(), functional.weighted_squared_error(out, y, importance))
     torch.testing.assert_close(fvu.compute(), (out - y).square().mean(1).sum(1) / y.var(1, correction=0).sum(1))
     # The loss is the mean of the losses given k active, weighted with how often k occurs.
@@ -52,7 +54,7 @@ def test_row_metrics_do_not_depend_on_the_split() -> None:
 
 
 def test_loss_given_active_is_nan_where_no_row_was() -> None:
-    metric = metrics.LossGivenActive(torch.ones(1, 2), max_active=2)
+    metric = metrics.LossGivenActive(1, max_active=2)
     features = torch.tensor([[[1.0, 0.0]]])
-    metric.update(features, features, features)
+    metric.update(torch.zeros(1, 1), features)
     assert metric.compute().isnan().tolist() == [[True, False, True]]

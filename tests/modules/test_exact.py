@@ -85,6 +85,6 @@ def test_a_task_or_law_that_is_not_known_is_refused() -> None:
             return super(IndependentFeatures, self).supports(n_features, feature_probability)
 
     with pytest.raises(UserError, match=r"data.task is Cube; allowed: Identity or AbsoluteValue for the exact loss"):
-        exact_model().objective_of(SyntheticFeatures(5, task=Cube()))
+        exact_model().exact_loss_of(SyntheticFeatures(5, task=Cube()))
     with pytest.raises(UserError, match="Hidden does not say which features fire together"):
-        exact_model().objective_of(SyntheticFeatures(5, features=Hidden(), task=Identity()))
+        exact_model().exact_loss_of(SyntheticFeatures(5, features=Hidden(), task=Identity()))

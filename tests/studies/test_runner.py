@@ -134,6 +134,12 @@ def test_page_of_all_answers(settings: Settings, tmp_path: Path, monkeypatch: py
     assert report.build(settings.runs, tmp_path / "page") == page  # an older page is replaced
 
 
+def test_answers_stay_on_the_page_when_the_runs_are_gone(settings: Settings, tmp_path: Path) -> None:
+    run_study(SmallStudy(), settings)
+    before = report.build(settings.runs, tmp_path / "page").read_text()
+    assert report.build(tmp_path / "no runs here", tmp_path / "page").read_text() == before
+
+
 def test_full_size_is_shown_before_quick(settings: Settings) -> None:
     run_study(SmallStudy(), settings)
     run_study(SmallStudy(), Settings(Size.FULL, runs=settings.runs))
