@@ -110,7 +110,7 @@ def sup_fit(d_model: int, d_mlp: int, batch_size: int, steps: int, threads: int)
             data={"n_ctx": N_CTX, "d_vocab": D_VOCAB, "batch_size": batch_size, "steps_per_epoch": 100,
                   "val_windows": 32},
             model={"d_model": d_model, "n_heads": d_model // D_HEAD, "d_mlp": d_mlp, "activation": "gelu_new",
-                   "recompute_mlp": True},
+                   "recompute_mlp": d_mlp > 4 * d_model},
             trainer={"max_steps": steps + WARM_UP, "max_epochs": -1,
                      "callbacks": [{"class_path": name} for name in (*callbacks, "benchmarks.lm.Clock")]},
         )  # fmt: skip

@@ -74,7 +74,8 @@ class NeuronMonitor(Callback):
         for layer, activations in self._seen.items():
             if layer not in self.layers:
                 self.layers[layer] = LayerRecord(activations.shape[-1], self).to(activations.device)
-            self.layers[layer].update(activations[real], batch.tokens[real])
+            whole = bool(real.all())  # then nothing has to be copied
+            self.layers[layer].update(*((each if whole else each[real]) for each in (activations, batch.tokens)))
         self._seen.clear()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CPU_LOGITS, DEVICE_LOGITS = 2**22, 2**27
-"""Most logits held at once: 16 MB in float32 on a CPU, whose cache they should fit, and 512 MB elsewhere."""
+CPU_LOGITS, DEVICE_LOGITS = 2**21, 2**27
+"""Most logits held at once: 8 MB in float32 on a CPU, whose cache they should fit, and 512 MB elsewhere."""
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

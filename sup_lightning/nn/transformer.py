@@ -125,20 +125,40 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, T, d_model]` to `[B, T, d_model]`."""
+        if not torch.is_grad_enabled() and self.recompute:
+            return self.fc_out(self.hook_post(self._post_in_parts(x)))
         if not (self.training and torch.is_grad_enabled()) or self.hook_post._forward_hooks:
             return self._forward(x)
         if not self.recompute:
             return self._for_training(x)
-        rows = max(1, neurons_held(x.device.type) // self.d_mlp)
-        parts = x.flatten(0, -2).split(rows)
-        ran = [checkpoint(self._for_training, part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+        ran = [
+            checkpoint(self._for_training, part, use_reentrant=False, preserve_rng_state=False)
+            for part in self._parts(x)
+        ]
         return torch.cat(ran).view_as(x)
 
     def _forward(self, x: Tensor) -> Tensor:
+        return self.fc_out(self.hook_post(self._post(x)))
+
+    def _post(self, x: Tensor) -> Tensor:
+        """What `hook_post` sees, `[..., d_mlp]`."""
         post = self.activation(self.fc_in(x))
-        if self.ln is not None:
-            post = self.ln(post)
-        return self.fc_out(self.hook_post(post))
+        return post if self.ln is None else self.ln(post)
+
+    def _post_in_parts(self, x: Tensor) -> Tensor:
+        """The same, without ever holding what comes before the activation for all tokens at once."""
+        post, start = None, 0
+        for part in self._parts(x):
+            values = self._post(part)
+            post = values.new_empty(x.shape[:-1].numel(), self.d_mlp) if post is None else post
+            post[start : start + len(values)] = values
+            start += len(values)
+        assert post is not None
+        return post.view(*x.shape[:-1], self.d_mlp)
+
+    def _parts(self, x: Tensor) -> Sequence[Tensor]:
+        """The tokens, as many at a time as may be held, `[n, d_model]` each."""
+        return x.flatten(0, -2).split(max(1, neurons_held(x.device.type) // self.d_mlp))
 
 
 class Block(nn.Module):

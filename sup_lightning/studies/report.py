@@ -77,8 +77,8 @@ def build(runs: Path, out: Path) -> Path:
 
     Args:
         runs: Folder of all runs.
-        out: Folder of the page. Answers of an older page are replaced by those of the runs, and stay where the runs have
-            none: the runs behind a page need not be on one machine.
+        out: Folder of the page. Answers of an older page stay where the runs have none: the runs behind a page need not
+            be on one machine.
 
     Returns:
         The page.

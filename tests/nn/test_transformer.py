@@ -172,6 +172,20 @@ def test_recomputed_neurons_are_seen_by_hooks() -> None:
     assert seen == [(*TOKENS.shape, 64)]
 
 
+@pytest.mark.parametrize("activation", ["gelu", "solu_ln"])
+def test_evaluation_in_parts_shows_hooks_the_same(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformer, "CPU_NEURONS", 64 * 5)  # five tokens at a time
+    seen: list[torch.Tensor] = []
+    logits = []
+    for recompute in (False, True):
+        model = tiny(activation=activation, recompute_mlp=recompute).eval()
+        model.layers[0].mlp.hook_post.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        with torch.no_grad():
+            logits.append(model(TOKENS))
+    torch.testing.assert_close(logits[1], logits[0], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(seen[1], seen[0], rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler looks at it
 @pytest.mark.skipif(missing_toolchain("cpu") is not None, reason="no C++ compiler")
 @pytest.mark.parametrize("activation", ["gelu_new", "solu_ln"])
