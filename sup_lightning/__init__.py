@@ -11,9 +11,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sup_lightning.data import SyntheticFeatures, TextData
+    from sup_lightning.data import StreamedText, SyntheticFeatures, TextData
     from sup_lightning.experiment import Run, fit
-    from sup_lightning.modules import LanguageModel, ToyModel
+    from sup_lightning.modules import LanguageModel, ToyModel, WidenedLanguageModel
     from sup_lightning.nn import BottleneckModel, Transformer
     from sup_lightning.sweep import Sweep
 
@@ -22,11 +22,13 @@ __all__ = [
     "BottleneckModel",
     "LanguageModel",
     "Run",
+    "StreamedText",
     "Sweep",
     "SyntheticFeatures",
     "TextData",
     "ToyModel",
     "Transformer",
+    "WidenedLanguageModel",
     "__version__",
     "fit",
 ]
@@ -35,11 +37,13 @@ _HOMES = {
     "BottleneckModel": "sup_lightning.nn",
     "LanguageModel": "sup_lightning.modules",
     "Run": "sup_lightning.experiment",
+    "StreamedText": "sup_lightning.data",
     "Sweep": "sup_lightning.sweep",
     "SyntheticFeatures": "sup_lightning.data",
     "TextData": "sup_lightning.data",
     "ToyModel": "sup_lightning.modules",
     "Transformer": "sup_lightning.nn",
+    "WidenedLanguageModel": "sup_lightning.modules",
     "fit": "sup_lightning.experiment",
 }
 
