@@ -15,6 +15,7 @@ MODULES = {
     "M08": "paper.adversarial",
     "M09": "paper.privileged_basis",
     "M10": "paper.absolute_value",
+    "T05": "toy.boolean_pairs",
 }
 """The module of each study below `sup_lightning.studies`; it holds one subclass of Study with that id."""
 

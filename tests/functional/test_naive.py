@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from sup_lightning.errors import UserError
-from sup_lightning.functional.naive import absolute_value_variance, naive_loss, naive_n_exact, sparse_variance
+from sup_lightning.functional.naive import (
+    absolute_value_variance,
+    greedy_loss,
+    linear_readout_floor,
+    naive_loss,
+    naive_n_exact,
+    sparse_variance,
+    unshared_loss,
+)
 
 P = torch.tensor([1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001], dtype=torch.float64)
 FLOORS = [0.004804, 0.004468, 0.001777, 5.63e-4, 1.91e-4, 5.75e-5, 1.92e-5]
@@ -49,3 +57,73 @@ def test_bad_numbers() -> None:
         naive_loss(torch.ones(3), torch.ones(3), -1)
     with pytest.raises(UserError, match="neurons_per_function is 0"):
         naive_n_exact(5, 0)
+
+
+def left_by_regression(regressors: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> float:
+    """Squared error of the best linear readout with a constant, summed over targets; `[n_states, ...]` each."""
+    root = weight.sqrt().unsqueeze(1)
+    inputs = torch.cat([torch.ones(len(weight), 1, dtype=torch.float64), regressors], dim=1)
+    solution = torch.linalg.lstsq(root * inputs, root * targets, driver="gelsd").solution
+    return float((root * (inputs @ solution - targets)).square().sum())
+
+
+def all_ands(n_features: int, p: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """States `[n_states, n_features]`, their probabilities, and the ANDs of all pairs."""
+    x = torch.tensor(list(itertools.product([0.0, 1.0], repeat=n_features)), dtype=torch.float64)
+    weight = (x * p + (1 - x) * (1 - p)).prod(dim=1)
+    y = torch.stack([x[:, i] * x[:, j] for i, j in itertools.combinations(range(n_features), 2)], dim=1)
+    return x, weight, y
+
+
+def covariance_of(variables: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    centred = variables - weight @ variables
+    return (centred * weight.unsqueeze(1)).T @ centred
+
+
+def test_neurons_are_shared_out_over_functions_in_the_best_way() -> None:
+    generator = torch.Generator().manual_seed(0)
+    left = torch.rand(5, 4, generator=generator, dtype=torch.float64).sort(dim=1, descending=True).values
+    for n_neurons in range(9):
+        got = unshared_loss(left, n_functions=3, n_neurons=n_neurons)
+        shares = [s for s in itertools.product(range(4), repeat=3) if sum(s) <= n_neurons]
+        best = torch.stack([sum(left[:, k] for k in share) for share in shares]).amin(dim=0)  # type: ignore[arg-type]
+        torch.testing.assert_close(got, best)
+    with pytest.raises(UserError, match="n_neurons is -1"):
+        unshared_loss(left, 3, -1)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.1])
+def test_the_greedy_choice_is_a_regression_and_near_the_best(p: float) -> None:
+    x, weight, y = all_ands(4, p)
+    variables = torch.cat([y, x, x.sum(dim=1, keepdim=True)], dim=1)
+    covariance = covariance_of(variables, weight)
+    for n_chosen in range(5):
+        chosen = itertools.combinations(range(variables.shape[1]), n_chosen)
+        best = min(left_by_regression(variables[:, list(each)], y, weight) for each in chosen)
+        greedy = float(greedy_loss(covariance, torch.arange(6), n_chosen))
+        assert best - 1e-9 <= greedy <= 1.1 * best
+    assert float(greedy_loss(covariance, torch.arange(6), 11)) == pytest.approx(0, abs=1e-12)  # all that there is
+
+
+def test_no_network_passes_the_floor_of_a_linear_readout() -> None:
+    x, weight, y = all_ands(5, 0.2)
+    covariance = covariance_of(y, weight)
+    generator = torch.Generator().manual_seed(0)
+    for n_neurons in (1, 3, 6, 9):
+        floor = float(linear_readout_floor(covariance, n_neurons))
+        for _ in range(20):
+            W, b = torch.randn(6, n_neurons, generator=generator, dtype=torch.float64).split([5, 1])
+            assert left_by_regression((x @ W + b).relu(), y, weight) >= floor - 1e-12
+        best = torch.linalg.eigh(covariance).eigenvectors[:, -n_neurons:]
+        assert left_by_regression(y @ best, y, weight) == pytest.approx(floor, rel=1e-9)
+
+
+def test_the_floor_of_independent_and_of_all_pairs() -> None:
+    assert float(linear_readout_floor(0.3 * torch.eye(5, dtype=torch.float64), 2)) == pytest.approx(0.9)
+    assert float(linear_readout_floor(torch.eye(5), 7)) == 0
+    for p in (0.5, 0.05):  # a sum of n linear functions and products of (x - p): all but the largest n are p² (1 - p)²
+        x, weight, y = all_ands(6, p)
+        floor = float(linear_readout_floor(covariance_of(y, weight), 8))
+        assert floor == pytest.approx((15 - 8) * (p * (1 - p)) ** 2, rel=1e-9)
+        linear = torch.cat([x, y[:, :2]], dim=1)
+        assert left_by_regression(linear, y, weight) == pytest.approx((15 - 2) * (p * (1 - p)) ** 2, rel=1e-9)

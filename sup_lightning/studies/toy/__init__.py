@@ -1,0 +1,1 @@
+"""Variants of the toy models: other activations, losses, features and functions, beside exact computations."""
