@@ -2,6 +2,7 @@
 
 from sup_lightning.data.features import (
     AnticorrelatedSets,
+    CoactiveSets,
     CorrelatedSets,
     ExactlyKActive,
     FeatureDistribution,
@@ -9,8 +10,10 @@ from sup_lightning.data.features import (
 )
 from sup_lightning.data.language import TextData
 from sup_lightning.data.pair_tasks import PairTask
+from sup_lightning.data.rings import RingBumps
 from sup_lightning.data.shards import verify_shards
 from sup_lightning.data.streaming import StreamedText
+from sup_lightning.data.summary_tasks import FeaturesAndLargest
 from sup_lightning.data.synthetic import SyntheticFeatures, ToyBatch, ToyChunk
 from sup_lightning.data.tasks import AbsoluteValue, Identity, Task
 from sup_lightning.data.text import Document, HubText, LocalText, StdlibText, TextSource
@@ -20,17 +23,20 @@ from sup_lightning.data.windows import TextBatch
 __all__ = [
     "AbsoluteValue",
     "AnticorrelatedSets",
+    "CoactiveSets",
     "ConstantValue",
     "CorrelatedSets",
     "DiscreteValues",
     "Document",
     "ExactlyKActive",
     "FeatureDistribution",
+    "FeaturesAndLargest",
     "HubText",
     "Identity",
     "IndependentFeatures",
     "LocalText",
     "PairTask",
+    "RingBumps",
     "SignedValues",
     "StdlibText",
     "StreamedText",

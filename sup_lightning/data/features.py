@@ -212,6 +212,58 @@ class AnticorrelatedSets(FeatureSets):
         return p if self.probability_of == "set" else (p * self.set_size).clamp(max=1)
 
 
+class CoactiveSets(FeatureSets):
+    """The features of a set fire together more or less often: when a set is active, all of it is, or just one feature.
+
+    p is the probability of each feature. Given that a set is active, all its features fire with probability `together`,
+    else one, each equally often: 0 is anticorrelated sets, 1 correlated ones, and p does not depend on it.
+
+    Args:
+        set_size: Features in a set, at least 2; n_features must be a multiple of it.
+        together: Probability that all fire, given that any does.
+        values: How strongly a feature fires; uniform on [0, 1] if left out.
+    """
+
+    def __init__(self, set_size: int = 2, together: float = 0.5, values: ValueLaw | None = None) -> None:
+        super().__init__(set_size, values)
+        if set_size < 2:
+            reject("set_size", set_size, "at least 2")
+        if not 0 <= together <= 1:
+            reject("together", together, "a number in [0, 1]")
+        self.together = together
+        self._share = together + (1 - together) / set_size  # of its set's activity that a feature takes part in
+
+    def n_draws(self, n_features: int) -> int:
+        return n_features // self.set_size + n_features
+
+    def check(self, n_features: int, feature_probability: Tensor) -> None:
+        super().check(n_features, feature_probability)
+        if bool((feature_probability > self._share * (1 + 1e-6)).any()):
+            allowed = f"at most {self._share:g}, as a feature fires in that share of the rows in which its set does"
+            reject("feature_probability", round(float(feature_probability.max()), 6), allowed)
+
+    def sample(self, uniform: Tensor, feature_probability: Tensor) -> Tensor:
+        n_sets = uniform.shape[-2] // (1 + self.set_size)
+        p = (self._of_sets(feature_probability, -2) / self._share).clamp(max=1)
+        # One draw says whether the set is active, whether all of it is, and which feature if not.
+        active = (uniform[..., :n_sets, :] - (1 - p)) / p
+        place = ((active - self.together) / max(1 - self.together, 1e-12) * self.set_size).floor()
+        place = place.clamp(max=self.set_size - 1)
+        members = torch.arange(self.set_size, device=uniform.device).unsqueeze(-1)
+        alone = place.unsqueeze(-2) == members
+        fires = (active >= 0).unsqueeze(-2) & ((active < self.together).unsqueeze(-2) | alone)
+        values = self.values.quantile(uniform[..., n_sets:, :]).unflatten(-2, (n_sets, self.set_size))
+        return torch.where(fires, values, 0.0).flatten(-3, -2)
+
+    def supports(self, n_features: int, feature_probability: Tensor) -> tuple[Tensor, Tensor]:
+        p = self._of_sets(feature_probability.expand(*feature_probability.shape[:-1], n_features), -1)
+        p = (p / self._share).clamp(max=1)  # of a set to be active
+        one = (p * (1 - self.together) / self.set_size).unsqueeze(-1).expand(*p.shape, self.set_size)
+        patterns = torch.cat([torch.zeros(1, self.set_size), torch.eye(self.set_size), torch.ones(1, self.set_size)])
+        none, all_of_it = (1 - p).unsqueeze(-1), (p * self.together).unsqueeze(-1)
+        return _independent_sets(patterns.bool(), torch.cat([none, one, all_of_it], dim=-1))
+
+
 class ExactlyKActive(FeatureDistribution):
     """Exactly k features fire in each row, every k of them equally often.
 

@@ -1,5 +1,6 @@
 """The LightningModule of the toy models: all instances of a sweep, several optimiser steps to a training batch."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -53,6 +54,7 @@ class ToyModel(SupModule):
         net: The network, called with `n_features` and the seed of each instance.
         importance: Weight of each output's error: one number, or one for each output.
         importance_decay: Multiplies the importance of output i by `importance_decay ** i`.
+        importance_power: Divides the importance of output i by `(i + 1) ** importance_power`.
         objective: What is minimised; importance-weighted squared error if left out.
         dropout: Rate of inverted dropout on the hidden layer while training.
         sweep: What varies along the instances axis.
@@ -66,6 +68,7 @@ class ToyModel(SupModule):
         net: Callable[[int, list[int]], ToyNetwork] = BottleneckModel,
         importance: float | list[float] = 1.0,
         importance_decay: float = 1.0,
+        importance_power: float = 0.0,
         objective: Objective | None = None,
         dropout: float = 0.0,
         sweep: Sweep | dict[str, Any] | None = None,
@@ -79,7 +82,10 @@ class ToyModel(SupModule):
         self.net = net(n_features, self.sweep.seeds)
         if not importance_decay > 0:
             reject("importance_decay", importance_decay, "a positive number")
-        powers = importance_decay ** torch.arange(self.net.n_outputs)
+        if not 0 <= importance_power < math.inf:
+            reject("importance_power", importance_power, "a number ≥ 0")
+        place = torch.arange(self.net.n_outputs)
+        powers = importance_decay**place / (place + 1.0) ** importance_power
         values = [_importance(value, self.net.n_outputs) for value in self.sweep.values("importance", importance)]
         self.register_buffer("importance", torch.stack(values) * powers, persistent=False)
         self.dropout = [float(rate) for rate in self.sweep.values("dropout", dropout)]

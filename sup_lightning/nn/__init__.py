@@ -1,7 +1,9 @@
 """Plain networks, and their exact expected loss and optima: no Lightning in here."""
 
+from sup_lightning.nn.autoencoder import NarrowAutoencoder
 from sup_lightning.nn.bottleneck import BottleneckModel
 from sup_lightning.nn.computation import ComputationModel
+from sup_lightning.nn.decoders import DecoderModel
 from sup_lightning.nn.exact_loss import ExactLoss
 from sup_lightning.nn.objectives import BinaryCrossEntropy, CrossEntropy, Objective, PowerError, SquaredError
 from sup_lightning.nn.optimum import best_instances, find_optimum
@@ -13,7 +15,9 @@ __all__ = [
     "BottleneckModel",
     "ComputationModel",
     "CrossEntropy",
+    "DecoderModel",
     "ExactLoss",
+    "NarrowAutoencoder",
     "Objective",
     "PowerError",
     "SquaredError",

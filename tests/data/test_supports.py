@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sup_lightning.data import (
     AnticorrelatedSets,
+    CoactiveSets,
     ConstantValue,
     CorrelatedSets,
     DiscreteValues,
@@ -34,6 +35,10 @@ LAWS: dict[str, tuple[FeatureDistribution, list[float]]] = {
     "one-of-two": (AnticorrelatedSets(2, "set", UPPER), [0.1, 0.1, 0.6, 0.6, 1.0, 1.0]),
     "one-of-three": (AnticorrelatedSets(3, "set", UPPER), [0.3] * 6),
     "arena": (AnticorrelatedSets(2, "feature", UPPER), [0.1, 0.1, 0.5, 0.5, 0.2, 0.2]),
+    "coactive-pairs": (CoactiveSets(2, 0.3, UPPER), [0.1, 0.1, 0.6, 0.6, 0.65, 0.65]),
+    "coactive-triples": (CoactiveSets(3, 0.9, UPPER), [0.2] * 6),
+    "never-alone": (CoactiveSets(2, 1.0, UPPER), [0.1, 0.1, 0.6, 0.6, 1.0, 1.0]),
+    "never-together": (CoactiveSets(3, 0.0, UPPER), [0.1] * 6),
     "exactly-1": (ExactlyKActive(1, UPPER), [1 / 6] * 6),
     "exactly-4": (ExactlyKActive(4, UPPER), [4 / 6] * 6),
     "exactly-6": (ExactlyKActive(6, UPPER), [1.0] * 6),

@@ -1,0 +1,1 @@
+"""Networks that break the usual picture of features, made to see what the measurements say of them."""
