@@ -16,6 +16,9 @@ MODULES = {
     "M09": "paper.privileged_basis",
     "M10": "paper.absolute_value",
     "T05": "toy.boolean_pairs",
+    "T07": "toy.value_laws",
+    "T08": "toy.value_laws",
+    "T09": "toy.value_laws",
     "X02": "counterexamples.no_discrete_number",
 }
 """The module of each study below `sup_lightning.studies`; it holds one subclass of Study with that id."""
