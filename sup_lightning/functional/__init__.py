@@ -16,10 +16,16 @@ from sup_lightning.functional.dimensionality import (
     feature_norms,
     represented_features,
 )
+from sup_lightning.functional.dropout import dropout_expected_loss, dropout_masks
 from sup_lightning.functional.dynamics import energy_jumps, log_spaced_steps
 from sup_lightning.functional.expected_loss import bottleneck_expected_loss, expected_loss, independent_supports
 from sup_lightning.functional.geometry import Polytope, describe, find_polytopes, plateau
-from sup_lightning.functional.interference import density_weighted_interference, gram, interference
+from sup_lightning.functional.interference import (
+    density_weighted_interference,
+    gram,
+    interference,
+    interference_between,
+)
 from sup_lightning.functional.intervals import bootstrap_interval, of_best_seed, proportion_interval, seed_interval
 from sup_lightning.functional.keyed_random import keyed_normal, keyed_uniform
 from sup_lightning.functional.motifs import neuron_census
@@ -42,6 +48,8 @@ __all__ = [
     "density_weighted_interference",
     "describe",
     "dimensions_per_feature",
+    "dropout_expected_loss",
+    "dropout_masks",
     "energy_jumps",
     "expected_loss",
     "feature_dimensionality",
@@ -51,6 +59,7 @@ __all__ = [
     "gram",
     "independent_supports",
     "interference",
+    "interference_between",
     "keyed_normal",
     "keyed_uniform",
     "kurtosis",

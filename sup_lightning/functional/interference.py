@@ -41,3 +41,27 @@ def density_weighted_interference(W: Tensor, feature_probability: Tensor) -> Ten
     """
     p = feature_probability.expand(W.shape[:-1]).unsqueeze(-2)
     return (_squared_overlaps(W) * p).sum(dim=-1)
+
+
+def interference_between(W: Tensor, classes: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Interference of each class of features with each, `[..., n_classes, n_classes]`.
+
+    Entry (a, b) is sum_{j in b, j≠i} (Ŵ_i · W_j)^2, the part of `interference` that class b causes, averaged over the
+    features i of class a; NaN if none is counted. A row adds up to the class's mean interference.
+
+    Args:
+        W: `[..., n_features, n_hidden]`.
+        classes: Class of each feature, `[n_features]`, integers from 0 on.
+        counted: Features i that are averaged over, `[..., n_features]` bool; all if left out.
+
+    >>> W = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    >>> interference_between(W, torch.tensor([0, 0, 1, 1]))
+    tensor([[1.0000, 0.3600],
+            [0.3600, 0.6400]])
+    """
+    member = torch.nn.functional.one_hot(classes).to(W)  # [n_features, n_classes]
+    if counted is None:
+        counted = torch.ones(W.shape[:-1], dtype=torch.bool, device=W.device)
+    of = member * counted.unsqueeze(-1)
+    caused = _squared_overlaps(W) @ member  # [..., n_features, n_classes]
+    return of.mT @ caused / of.sum(dim=-2).unsqueeze(-1)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -12,7 +12,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler
 
 from sup_lightning.errors import UserError, reject
-from sup_lightning.functional.keyed_random import keyed_uniform
+from sup_lightning.functional.keyed_random import keyed_normal, keyed_uniform
 from sup_lightning.metrics.reconstruction import FractionOfVarianceUnexplained, LossGivenActive, MeanRowLoss
 from sup_lightning.modules.base import SupModule
 from sup_lightning.modules.counters import count_optimizer_steps_as_batches, nobody_watches_steps, step_unwatched
@@ -56,7 +56,9 @@ class ToyModel(SupModule):
         importance_decay: Multiplies the importance of output i by `importance_decay ** i`.
         importance_power: Divides the importance of output i by `(i + 1) ** importance_power`.
         objective: What is minimised; importance-weighted squared error if left out.
-        dropout: Rate of inverted dropout on the hidden layer while training.
+        dropout: Rate q of dropout on the hidden layer while training.
+        dropout_noise: How it disturbs. `mask` is inverted dropout; `gaussian` adds noise of the same total variance,
+            equal in all directions, q / (1 - q) · |h|² / n_hidden along each, which privileges no basis.
         sweep: What varies along the instances axis.
         optimizer: Called with the parameters.
         lr_scheduler: Called with the optimiser; stepped at each optimiser step.
@@ -71,6 +73,7 @@ class ToyModel(SupModule):
         importance_power: float = 0.0,
         objective: Objective | None = None,
         dropout: float = 0.0,
+        dropout_noise: Literal["mask", "gaussian"] = "mask",
         sweep: Sweep | dict[str, Any] | None = None,
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-3, weight_decay=0.0, fused=True),
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -92,6 +95,11 @@ class ToyModel(SupModule):
         for rate in self.dropout:
             if not 0 <= rate < 1:
                 reject("dropout", rate, "a number in [0, 1)")
+        if dropout_noise not in ("mask", "gaussian"):
+            reject("dropout_noise", dropout_noise, "mask or gaussian")
+        if dropout_noise == "gaussian" and not isinstance(self.net, BottleneckModel):
+            raise UserError(f"dropout_noise gaussian knows BottleneckModel, not {type(self.net).__name__}")
+        self.dropout_noise = dropout_noise
         self.objective = objective or SquaredError()
         self.val_loss = MeanRowLoss(self.sweep.n_instances)
         self.val_fvu = FractionOfVarianceUnexplained(self.sweep.n_instances, self.net.n_outputs)
@@ -132,15 +140,31 @@ class ToyModel(SupModule):
 
     def instance_losses(self, batch: Batch) -> Tensor:
         """The training loss of each instance, `[n_instances]`."""
-        keep = self.dropout_factors(batch)
+        disturbed = self.disturbance(batch)
         if isinstance(self.objective, SquaredError):  # networks know fast forms of it
-            return self.net.loss(batch.features, batch.targets, self.importance, keep)
-        return self.objective.row_losses(self.net(batch.features, keep), batch.targets, self.importance).mean(dim=-1)
+            return self.net.loss(batch.features, batch.targets, self.importance, **disturbed)
+        output = self.net(batch.features, **disturbed)
+        return self.objective.row_losses(output, batch.targets, self.importance).mean(dim=-1)
 
-    def dropout_factors(self, batch: Batch) -> Tensor | None:
-        """Inverted-dropout factors `[n_instances, batch, n_hidden]`, keyed by (seed, step, global row)."""
+    def disturbance(self, batch: Batch) -> dict[str, Tensor]:
+        """What training does to the hidden layer, by the name under which a network takes it; nothing if not any."""
         if not any(self.dropout):
-            return None
+            return {}
+        if self.dropout_noise == "gaussian":
+            return {"noise": self.hidden_noise(batch)}
+        return {"keep": self.dropout_factors(batch)}
+
+    def hidden_noise(self, batch: Batch) -> Tensor:
+        """Gaussian noise in units of |h|, `[n_instances, batch, n_hidden]`, keyed by (seed, step, global row)."""
+        first_row, total_rows = batch.rows
+        n_hidden, seeds = self.net.n_hidden, self.sweep.axes["seed"]
+        normal = keyed_normal("hidden noise", seeds, batch.step, (n_hidden, total_rows)).to(self.device)
+        normal = normal[..., first_row : first_row + batch.features.shape[-2]]
+        rate = torch.tensor(self.dropout, device=self.device).view(self.sweep.n_points, self.sweep.n_seeds, 1, 1)
+        return (normal * (rate / (1 - rate) / n_hidden).sqrt()).flatten(0, 1).mT
+
+    def dropout_factors(self, batch: Batch) -> Tensor:
+        """Inverted-dropout factors `[n_instances, batch, n_hidden]`, keyed by (seed, step, global row)."""
         first_row, total_rows = batch.rows
         seeds = self.sweep.axes["seed"]
         uniform = keyed_uniform("dropout", seeds, batch.step, (self.net.n_hidden, total_rows)).to(self.device)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sup_lightning.functional.reconstruction import weighted_squared_error
 from sup_lightning.nn.activations import ToyActivationName, get_toy_activation
 from sup_lightning.nn.toy import ToyNetwork
 from sup_lightning.nn.two_layer_loss import TwoLayerLoss
@@ -43,17 +44,29 @@ class BottleneckModel(ToyNetwork):
         self.W_out = None if tied else self.xavier_normal("W_out", n_features, n_hidden)
         self.b = self.zeros(n_features)
 
-    def forward(self, features: Tensor, keep: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, keep: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """As in `ToyNetwork`; `noise` `[n_instances, batch, n_hidden]` is added to the hidden layer in units of |h|."""
         hidden = self._hidden_function(self.W.mT @ features.mT)  # the batch is innermost in memory: see TwoLayerLoss
         if keep is not None:
             hidden = hidden * keep.mT
+        if noise is not None:
+            hidden = hidden + torch.linalg.vector_norm(hidden, dim=1, keepdim=True) * noise.mT
         readout = self.W if self.W_out is None else self.W_out
         return self._output_function(torch.baddbmm(self.b.unsqueeze(2), readout, hidden)).mT
 
     def feature_directions(self) -> Tensor:
         return self.W
 
-    def loss(self, features: Tensor, target: Tensor, importance: Tensor, keep: Tensor | None = None) -> Tensor:
+    def loss(
+        self,
+        features: Tensor,
+        target: Tensor,
+        importance: Tensor,
+        keep: Tensor | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        if noise is not None:
+            return weighted_squared_error(self(features, keep, noise), target, importance)
         if not {self.activation, self.hidden_activation} <= {"relu", "linear"}:
             return super().loss(features, target, importance, keep)
         relu, hidden_relu = self.activation == "relu", self.hidden_activation == "relu"

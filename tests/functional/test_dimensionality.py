@@ -11,6 +11,7 @@ from sup_lightning.functional import (
     feature_dimensionality,
     feature_norms,
     interference,
+    interference_between,
     represented_features,
 )
 
@@ -92,3 +93,30 @@ def test_instances_are_independent() -> None:
 
 def test_dimensions_per_feature_counts_unit_vectors() -> None:
     assert dimensions_per_feature(polygon(5)).item() == pytest.approx(2 / 5)
+
+
+def test_interference_between_classes_is_that_of_each_pair() -> None:
+    W = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    W[0, 2] = 0
+    classes = torch.tensor([0, 1, 0, 2, 1, 0, 2])
+    counted = torch.rand(2, 7, generator=torch.Generator().manual_seed(1)) > 0.3
+    counted[:, 4:] = True  # some of each class
+    expected = torch.zeros(2, 3, 3, dtype=torch.float64)
+    for k in range(2):
+        for a in range(3):
+            rows = [i for i in range(7) if classes[i] == a and counted[k, i]]
+            for i in rows:
+                for j in range(7):
+                    if j != i and W[k, i].norm() > 0:
+                        overlap = float(W[k, i] @ W[k, j] / W[k, i].norm()) ** 2
+                        expected[k, a, classes[j]] += overlap / len(rows)
+    torch.testing.assert_close(interference_between(W, classes, counted), expected)
+    everyone = interference_between(W, torch.zeros(7, dtype=torch.long))
+    torch.testing.assert_close(everyone.flatten(), interference(W).mean(-1))
+
+
+def test_interference_on_nobody_is_not_a_number() -> None:
+    counted = torch.tensor([True, False])
+    found = interference_between(torch.eye(2), torch.tensor([0, 1]), counted)
+    assert found[0].tolist() == [0, 0]
+    assert found[1].isnan().all()
