@@ -15,7 +15,7 @@ from sup_lightning.data.shards import verify_shards
 from sup_lightning.data.streaming import StreamedText
 from sup_lightning.data.summary_tasks import FeaturesAndLargest
 from sup_lightning.data.synthetic import SyntheticFeatures, ToyBatch, ToyChunk
-from sup_lightning.data.tasks import AbsoluteValue, Identity, Task
+from sup_lightning.data.tasks import AbsoluteValue, Identity, Square, Task
 from sup_lightning.data.text import Document, HubText, LocalText, StdlibText, TextSource
 from sup_lightning.data.values import ConstantValue, DiscreteValues, SignedValues, UniformValues, ValueLaw
 from sup_lightning.data.windows import TextBatch
@@ -38,6 +38,7 @@ __all__ = [
     "PairTask",
     "RingBumps",
     "SignedValues",
+    "Square",
     "StdlibText",
     "StreamedText",
     "SyntheticFeatures",

@@ -62,6 +62,12 @@ TOY_ACTIVATIONS: dict[ToyActivationName, Activation] = {
 }
 """Of toy networks: each acts on every number by itself."""
 
+HOMOGENEOUS = ("relu", "linear")
+"""Those with f(c x) = c f(x) for c > 0."""
+
+SMOOTH_ACTIVATIONS = tuple(name for name in TOY_ACTIVATIONS if name not in HOMOGENEOUS)
+"""The others."""
+
 
 def get_activation(name: str) -> Activation:
     """The activation function called `name`; a `UserError` lists the known names."""
@@ -70,11 +76,32 @@ def get_activation(name: str) -> Activation:
     return ACTIVATIONS[name]
 
 
-def get_toy_activation(option: str, name: ToyActivationName) -> Activation:
-    """The elementwise activation function called `name`; a `UserError` about `option` lists the known names."""
+def get_toy_activation(option: str, name: ToyActivationName, scale: float = 1.0) -> Activation:
+    """The elementwise activation function f called `name`, as f(scale · x) / scale.
+
+    The larger the scale, the sharper the bend at 0: GELU, SiLU and softplus become ReLU as it grows. ReLU and linear
+    are the same at every scale. (A number beside the name, not part of it: it can be swept, and checked, as a number.)
+
+    Args:
+        option: What an error is about.
+        name: Of the function.
+        scale: Sharpness.
+
+    Raises:
+        UserError: If there is no such function (it lists the known names), or the scale is not a positive number.
+
+    >>> f = get_toy_activation("activation", "gelu", scale=100.0)
+    >>> f(torch.tensor([-1.0, 0.0, 0.5]))
+    tensor([-0.0000, 0.0000, 0.5000])
+    """
     if name not in TOY_ACTIVATIONS:
         reject(option, name, ", ".join(TOY_ACTIVATIONS) + did_you_mean(name, TOY_ACTIVATIONS))
-    return TOY_ACTIVATIONS[name]
+    if not 0 < scale < math.inf:
+        reject("activation_scale", scale, "a positive number")
+    function = TOY_ACTIVATIONS[name]
+    if scale == 1 or name in HOMOGENEOUS:
+        return function
+    return lambda x: function(scale * x) / scale
 
 
 def has_mid_layernorm(name: str) -> bool:

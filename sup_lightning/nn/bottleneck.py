@@ -25,6 +25,8 @@ class BottleneckModel(ToyNetwork):
         tied: Whether the readout is the transposed encoder.
         hidden_activation: Hidden non-linearity f; `relu` gives the hidden layer a privileged basis ("Superposition in a
             privileged basis").
+        activation_scale: Sharpness β of both: f(β z) / β in the place of f(z). As it grows GELU, SiLU and softplus
+            become ReLU; ReLU and linear do not change.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class BottleneckModel(ToyNetwork):
         activation: ToyActivationName = "relu",
         tied: bool = True,
         hidden_activation: ToyActivationName = "linear",
+        activation_scale: float = 1.0,
     ) -> None:
         super().__init__(n_features, seeds, n_hidden)
-        self._output_function = get_toy_activation("activation", activation)
-        self._hidden_function = get_toy_activation("hidden_activation", hidden_activation)
+        self._output_function = get_toy_activation("activation", activation, activation_scale)
+        self._hidden_function = get_toy_activation("hidden_activation", hidden_activation, activation_scale)
         self.activation, self.hidden_activation = activation, hidden_activation
+        self.activation_scale = activation_scale
         self.W = self.xavier_normal("W", n_features, n_hidden)
         self.W_out = None if tied else self.xavier_normal("W_out", n_features, n_hidden)
         self.b = self.zeros(n_features)

@@ -32,6 +32,9 @@ class ComputationModel(ToyNetwork):
         output_activation: Of the outputs, g.
         hidden_bias: Whether the neurons have a bias b_in.
         init: Law of the initial weights.
+        output_bias: Whether the outputs have a bias; without, b is a constant 0.
+        activation_scale: Sharpness β of f and g: f(β z) / β in the place of f(z). As it grows GELU, SiLU and softplus
+            become ReLU; ReLU and linear do not change.
     """
 
     def __init__(
@@ -44,14 +47,22 @@ class ComputationModel(ToyNetwork):
         output_activation: ToyActivationName = "relu",
         hidden_bias: bool = False,
         init: Literal["xavier", "he", "transpose"] = "xavier",
+        output_bias: bool = True,
+        activation_scale: float = 1.0,
     ) -> None:
         super().__init__(n_features, seeds, n_hidden, n_outputs)
-        self._hidden_function = get_toy_activation("activation", activation)
-        self._output_function = get_toy_activation("output_activation", output_activation)
+        self._hidden_function = get_toy_activation("activation", activation, activation_scale)
+        self._output_function = get_toy_activation("output_activation", output_activation, activation_scale)
         self.activation, self.output_activation = activation, output_activation
+        self.activation_scale = activation_scale
         self.W_in, self.W_out = self._initial_weights(init)
         self.b_in = self.zeros(n_hidden) if hidden_bias else None
-        self.b = self.zeros(self.n_outputs)
+        if output_bias:
+            self.b = self.zeros(self.n_outputs)
+        else:
+            self.register_buffer("b", torch.zeros(self.n_instances, self.n_outputs), persistent=False)
+
+    b: Tensor
 
     def _initial_weights(self, init: str) -> tuple[nn.Parameter, nn.Parameter]:
         if init not in ("xavier", "he", "transpose"):

@@ -14,6 +14,7 @@ from sup_lightning.functional.expected_loss import (
     Target,
     bottleneck_expected_loss,
     independent_supports,
+    sharpened,
 )
 
 
@@ -94,6 +95,9 @@ class ExactLoss:
             reject("hidden_activation", hidden, "linear for the exact loss")
         W = net.W
         importance = torch.as_tensor(self.importance, device=W.device).to(W.dtype)
+        activation = net.activation
+        if isinstance(activation, str):
+            activation = sharpened(activation, getattr(net, "activation_scale", 1.0))
         return bottleneck_expected_loss(
             W,
             net.b,
@@ -102,7 +106,7 @@ class ExactLoss:
             net.W_out,
             pieces=self.pieces,
             importance=importance,
-            activation=net.activation,
+            activation=activation,
             target=self.target,
             tolerance=self.tolerance,
             estimate_error=estimate_error,

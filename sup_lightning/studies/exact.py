@@ -82,9 +82,10 @@ def points(run: Run) -> list[list[int]]:
     return [list(range(start, start + sweep.n_seeds)) for start in range(0, sweep.n_instances, sweep.n_seeds)]
 
 
-def network(W: Tensor, b: Tensor, activation: str = "relu") -> BottleneckModel:
+def network(W: Tensor, b: Tensor, activation: str = "relu", activation_scale: float = 1.0) -> BottleneckModel:
     """A tied bottleneck with these weights `[n_instances, n_features, n_hidden]` and `[n_instances, n_features]`."""
-    net = BottleneckModel(W.shape[1], range(len(W)), n_hidden=W.shape[2], activation=activation).to(W.dtype)  # type: ignore[arg-type]
+    sizes = {"n_features": W.shape[1], "seeds": range(len(W)), "n_hidden": W.shape[2]}
+    net = BottleneckModel(**sizes, activation=activation, activation_scale=activation_scale).to(W.dtype)  # type: ignore[arg-type]
     with torch.no_grad():
         net.W.copy_(W)
         net.b.copy_(b)
@@ -106,7 +107,12 @@ def exact_losses(run: Run, W: Tensor | None = None, b: Tensor | None = None) -> 
 
 
 def optimum_from(
-    objective: ExactLoss, W: Tensor, b: Tensor, activation: str = "relu", max_evaluations: int = 200
+    objective: ExactLoss,
+    W: Tensor,
+    b: Tensor,
+    activation: str = "relu",
+    max_evaluations: int = 200,
+    activation_scale: float = 1.0,
 ) -> LocalOptima:
     """The local optimum below each of several weights.
 
@@ -116,8 +122,9 @@ def optimum_from(
         b: `[n_instances, n_features]`.
         activation: Of the output.
         max_evaluations: As in `find_optimum`.
+        activation_scale: Sharpness of the output's activation.
     """
-    net, coarse = network(W.double(), b.double(), activation), copy(objective)
+    net, coarse = network(W.double(), b.double(), activation, activation_scale), copy(objective)
     coarse.tolerance = max(SEARCH_TOLERANCE, objective.tolerance)
     converged = find_optimum(net, coarse, max_evaluations=max_evaluations, gradient_tolerance=1e-6).converged
     return LocalOptima(objective(net).detach(), net.W.detach(), net.b.detach(), converged)

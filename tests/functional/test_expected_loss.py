@@ -18,6 +18,7 @@ from sup_lightning.functional.expected_loss import (
     bottleneck_expected_loss,
     expected_loss,
     independent_supports,
+    sharpened,
 )
 
 LEVELS: Pieces = ((0.5, 1 / 3, 1 / 3), (0.2, 2 / 3, 2 / 3), (0.3, 1.0, 1.0))
@@ -108,6 +109,29 @@ def test_discrete_laws_against_enumeration(activation: str, target: Any) -> None
         [a / c for a, c in zip(by_count, chance, strict=True)], rel=1e-12
     )
     assert exact.error < 1e-13
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu", "softplus"])
+@pytest.mark.parametrize("scale", [1.0, 4.0, 16.0])
+def test_sharpened_activations_against_a_fine_grid(activation: str, scale: float) -> None:
+    readin = torch.tensor([[1.1, -0.9], [-0.8, 1.2]], dtype=torch.float64)
+    bias, p = torch.tensor([-0.2, 0.1], dtype=torch.float64), torch.tensor([0.3, 0.6], dtype=torch.float64)
+    side = (torch.arange(800, dtype=torch.float64) + 0.5) / 800
+    both = torch.cartesian_prod(side, side)
+    total = torch.zeros((), dtype=torch.float64)
+    for first, second in itertools.product([False, True], repeat=2):
+        x = both * torch.tensor([first, second])
+        y = ACTIVATIONS[activation].function(scale * (x @ readin.T + bias)) / scale
+        chance = (p[0] if first else 1 - p[0]) * (p[1] if second else 1 - p[1])
+        total += chance * (y - x).square().sum(dim=1).mean()
+    exact = expected_loss(readin, bias, *independent_supports(p), activation=sharpened(activation, scale))
+    assert exact.loss.item() == pytest.approx(total.item(), abs=3e-6)
+    assert exact.error < 1e-5
+
+
+def test_straight_activations_are_as_sharp_as_can_be() -> None:
+    assert sharpened("relu", 5.0) == ACTIVATIONS["relu"]
+    assert sharpened("gelu", 1.0) == ACTIVATIONS["gelu"]
 
 
 def test_one_and_two_variables_in_closed_form() -> None:

@@ -50,6 +50,30 @@ def test_any_activation_is_that_of_torch(activation: Any, hidden: Any) -> None:
     torch.testing.assert_close(net.loss(x, x, importance), ((output - x).square().mean(1) * importance).sum(1))
 
 
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "silu", "softplus"])
+def test_sharp_activations_become_relu(activation: Any) -> None:
+    relu, x = BottleneckModel(5, [3], 2), torch.rand(1, 50, 5)
+
+    def difference(scale: float) -> float:
+        net = BottleneckModel(5, [3], 2, activation=activation, activation_scale=scale)
+        return float((net(x) - relu(x)).detach().abs().max())
+
+    assert difference(1.0) > 0.03
+    assert difference(1000.0) < 1e-3
+
+
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+def test_straight_activations_have_no_scale(activation: Any) -> None:
+    net, x = BottleneckModel(5, [3], 2, activation=activation, activation_scale=7.0), torch.rand(1, 50, 5)
+    assert torch.equal(net(x), BottleneckModel(5, [3], 2, activation=activation)(x))
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_bad_scale(scale: float) -> None:
+    with pytest.raises(UserError, match=r"activation_scale is .*; allowed: a positive number"):
+        BottleneckModel(5, [0], 2, activation="gelu", activation_scale=scale)
+
+
 @pytest.mark.parametrize("option", ["activation", "hidden_activation"])
 def test_unknown_activation(option: str) -> None:
     message = f"{option} is 'rely'; allowed: relu, linear, gelu, gelu_new, silu, softplus \\(did you mean relu\\?\\)"

@@ -79,9 +79,33 @@ def test_transposed_init() -> None:
     assert [name for name, _ in net.named_parameters()] == ["W_in", "W_out", "b"]
 
 
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_without_output_bias(activation: Any) -> None:
+    net = ComputationModel(3, [0, 1], 4, activation=activation, output_activation="linear", output_bias=False)
+    assert [name for name, _ in net.named_parameters()] == ["W_in", "W_out"]
+    assert "b" not in net.state_dict()
+    assert not net(torch.zeros(2, 1, 3)).any()
+    x = torch.rand(2, 9, 3)
+    net.loss(x, x, torch.ones(2, 3)).sum().backward()
+    with_bias = ComputationModel(3, [0, 1], 4, activation=activation, output_activation="linear")
+    with_bias.loss(x, x, torch.ones(2, 3)).sum().backward()
+    torch.testing.assert_close(net.W_out.grad, with_bias.W_out.grad)
+
+
+def test_scaled_neurons_are_neurons_with_scaled_weights() -> None:
+    net = ComputationModel(5, [0], 4, activation="gelu", activation_scale=3.0, output_activation="linear")
+    plain = ComputationModel(5, [0], 4, activation="gelu", output_activation="linear")
+    with torch.no_grad():
+        plain.W_in.mul_(3)
+        plain.W_out.div_(3)
+    x = torch.randn(1, 20, 5)
+    torch.testing.assert_close(net(x), plain(x))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"activation_scale": 0.0}, "activation_scale is 0.0; allowed: a positive number"),
         ({"init": "zero"}, "init is 'zero'; allowed: xavier, he or transpose"),
         ({"init": "transpose", "n_outputs": 3}, "init is 'transpose'; allowed: xavier or he, as 5 features have 3"),
         ({"activation": "tanh"}, "activation is 'tanh'; allowed: relu, linear, gelu"),
