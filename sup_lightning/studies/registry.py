@@ -19,6 +19,7 @@ MODULES = {
     "T07": "toy.value_laws",
     "T08": "toy.value_laws",
     "T09": "toy.value_laws",
+    "T11": "toy.gelu_square",
     "X01": "counterexamples.nonlinear_representation",
     "X02": "counterexamples.no_discrete_number",
 }
