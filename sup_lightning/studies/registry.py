@@ -16,6 +16,7 @@ MODULES = {
     "M09": "paper.privileged_basis",
     "M10": "paper.absolute_value",
     "T05": "toy.boolean_pairs",
+    "T06": "toy.pair_maximum",
     "T07": "toy.value_laws",
     "T08": "toy.value_laws",
     "T09": "toy.value_laws",
