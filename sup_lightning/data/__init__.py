@@ -12,6 +12,7 @@ from sup_lightning.data.language import TextData
 from sup_lightning.data.pair_tasks import PairTask
 from sup_lightning.data.rings import RingBumps
 from sup_lightning.data.shards import verify_shards
+from sup_lightning.data.skip_trigrams import SkipTrigramContexts, SkipTrigrams
 from sup_lightning.data.streaming import StreamedText
 from sup_lightning.data.summary_tasks import FeaturesAndLargest
 from sup_lightning.data.synthetic import SyntheticFeatures, ToyBatch, ToyChunk
@@ -38,6 +39,8 @@ __all__ = [
     "PairTask",
     "RingBumps",
     "SignedValues",
+    "SkipTrigramContexts",
+    "SkipTrigrams",
     "Square",
     "StdlibText",
     "StreamedText",

@@ -20,6 +20,7 @@ from sup_lightning.functional.dropout import dropout_expected_loss, dropout_mask
 from sup_lightning.functional.dynamics import energy_jumps, log_spaced_steps
 from sup_lightning.functional.expected_loss import bottleneck_expected_loss, expected_loss, independent_supports
 from sup_lightning.functional.geometry import Polytope, describe, find_polytopes, plateau
+from sup_lightning.functional.heads import ablation_effects, effective_number, squared_writes
 from sup_lightning.functional.interference import (
     density_weighted_interference,
     gram,
@@ -35,6 +36,7 @@ from sup_lightning.functional.selectivity import dead_fraction, dead_neurons, ku
 
 __all__ = [
     "Polytope",
+    "ablation_effects",
     "absolute_value_variance",
     "alignment",
     "alignment_above_random",
@@ -50,6 +52,7 @@ __all__ = [
     "dimensions_per_feature",
     "dropout_expected_loss",
     "dropout_masks",
+    "effective_number",
     "energy_jumps",
     "expected_loss",
     "feature_dimensionality",
@@ -79,6 +82,7 @@ __all__ = [
     "rotated_kurtosis",
     "rotation_spread",
     "seed_interval",
+    "squared_writes",
     "vulnerability",
     "weighted_squared_error",
 ]

@@ -1,5 +1,6 @@
 """Plain networks, and their exact expected loss and optima: no Lightning in here."""
 
+from sup_lightning.nn.attention import AttentionModel
 from sup_lightning.nn.autoencoder import NarrowAutoencoder
 from sup_lightning.nn.bottleneck import BottleneckModel
 from sup_lightning.nn.computation import ComputationModel
@@ -11,6 +12,7 @@ from sup_lightning.nn.toy import ToyNetwork
 from sup_lightning.nn.transformer import Transformer
 
 __all__ = [
+    "AttentionModel",
     "BinaryCrossEntropy",
     "BottleneckModel",
     "ComputationModel",
