@@ -25,6 +25,7 @@ MODULES = {
     "T16": "toy.simultaneous_interference",
     "X01": "counterexamples.nonlinear_representation",
     "X02": "counterexamples.no_discrete_number",
+    "O01": "open.place_of_a_rare_feature",
 }
 """The module of each study below `sup_lightning.studies`; it holds one subclass of Study with that id."""
 

@@ -13,15 +13,16 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from sup_lightning.experiment import Run
-from sup_lightning.functional.dimensionality import feature_norms, represented_features
+from sup_lightning.functional.dimensionality import represented_features
 from sup_lightning.functional.geometry import describe, find_polytopes
 from sup_lightning.functional.intervals import bootstrap_interval, of_best_seed
 from sup_lightning.functional.reconstruction import weighted_squared_error
-from sup_lightning.nn.exact_loss import ExactLoss
 from sup_lightning.plotting.geometry import features_2d
 from sup_lightning.plotting.sweeps import BLUE, RED
-from sup_lightning.studies.crossover import bracket, trained_crossover
-from sup_lightning.studies.exact import TOLERANCE, exact_losses, network, optimum_from, toy_parts
+from sup_lightning.studies import places
+from sup_lightning.studies.crossover import trained_crossover
+from sup_lightning.studies.exact import exact_losses, network, toy_parts
+from sup_lightning.studies.places import BRANCH_TOLERANCE, Branches, Crossover, Place, pairs, polygon, without_first
 from sup_lightning.studies.study import Answer, Comparison, Picture, Study
 from sup_lightning.studies.verdict import Claim
 
@@ -37,95 +38,23 @@ LEAST_JUMP = 0.5
 """Of the rare feature's norm at the crossover."""
 AGREEMENT = 1.5
 """Factor within which trained crossovers are to agree with the exact ones."""
-BRANCH_TOLERANCE = TOLERANCE / 10
-"""Error of the loss of a shape."""
 N_ROWS = 2**21
 """Rows of the Monte Carlo check of the exact loss."""
 
 
-@dataclass(frozen=True)
-class Branches:
-    """The two local optima at one density p and several ratios; first the pentagon, second the two pairs.
-
-    Attributes:
-        ratios: Density of the rare feature over p, `[n_ratios]`.
-        losses: Expected loss, `[2, n_ratios]`.
-        W: `[2, n_ratios, 5, 2]`.
-        b: `[2, n_ratios, 5]`.
-        converged: `[2, n_ratios]`.
-    """
-
-    ratios: Tensor
-    losses: Tensor
-    W: Tensor
-    b: Tensor
-    converged: Tensor
-
-    @property
-    def keeps_its_shape(self) -> Tensor:
-        """Whether each is still a local optimum, and has not become the other shape, `[2, n_ratios]`."""
-        keeps_the_feature = represented_features(self.W)[..., 0]
-        return torch.stack([keeps_the_feature[0], ~keeps_the_feature[1]])
+PLACE = Place(1.1 * polygon(5), without_first(pairs(2)), bias=-0.2)
+"""A vertex of the pentagon, or nothing beside two pairs."""
 
 
 def branches(p: float, ratios: Tensor) -> Branches:
-    """Follow both shapes to their local optimum. The rare feature is the first of five."""
-    n = len(ratios)
-    angle = 2 * math.pi * torch.arange(5, dtype=torch.float64) / 5
-    pentagon = 1.1 * torch.stack([angle.cos(), angle.sin()], dim=1)
-    pairs = torch.tensor([[0.02, 0.01], [1, 0], [-1, 0], [0, 1], [0, -1]], dtype=torch.float64)
-    W = torch.stack([pentagon, pairs]).repeat_interleave(n, dim=0)
-    b = torch.cat([torch.full((n, 5), -0.2), torch.zeros(n, 5)]).double()
-    densities = torch.full((2 * n, 5), p, dtype=torch.float64)
-    densities[:, 0] = p * ratios.repeat(2)
-    found = optimum_from(ExactLoss.independent(densities, tolerance=BRANCH_TOLERANCE), W, b)
-    return Branches(ratios, *(each.unflatten(0, (2, n)) for each in found))
-
-
-@dataclass(frozen=True)
-class Crossover:
-    """Where the two optima are equally good; all is NaN if that is not known.
-
-    Attributes:
-        ratio: How many times rarer the feature is there.
-        error: Half the width of the bracket: at its ends one shape is better by more than the losses' error.
-        jump: Norm of the rare feature in the pentagon less that in the two pairs.
-        jumps: The least and the greatest of that at both ends of the bracket.
-        others: The same of the other features, the mean.
-    """
-
-    ratio: float
-    error: float
-    jump: float
-    jumps: tuple[float, float]
-    others: float
+    """Follow the pentagon and the two pairs to their local optimum. The rare feature is the first of five."""
+    return places.branches(PLACE, p, ratios)
 
 
 @lru_cache
 def crossover(p: float) -> Crossover:
     """The exact crossover at density p, between 1 and 12 times rarer."""
-
-    def lead(log_ratio: Tensor) -> Tensor:
-        """Of the pentagon; infinite where only one of the shapes is a local optimum."""
-        found = branches(p, log_ratio.exp())
-        is_pentagon, is_pairs = found.keeps_its_shape
-        lead = (found.losses[1] - found.losses[0]).where(is_pairs, math.inf).where(is_pentagon, -math.inf)
-        return lead.where(found.converged.all(dim=0), math.nan)
-
-    low, high = map(math.exp, bracket(lead, -math.log(12), 0.0, error=2 * BRANCH_TOLERANCE, n=8))
-    if math.isnan(low):
-        return Crossover(math.nan, math.nan, math.nan, (math.nan, math.nan), math.nan)
-    ends = branches(p, torch.tensor([low, high], dtype=torch.float64))
-    norms = feature_norms(ends.W)
-    fall = (norms[0] - norms[1]).where(ends.converged.all(dim=0).unsqueeze(1), math.nan)
-    jumps = fall[:, 0]
-    return Crossover(
-        (1 / low + 1 / high) / 2,
-        (1 / low - 1 / high) / 2,
-        float(jumps.mean()),
-        (float(jumps.min()), float(jumps.max())),
-        float(fall[:, 1:].mean()),
-    )
+    return places.crossover(PLACE, p)
 
 
 def sampled_advantage(found: Branches, p: float, n_rows: int) -> tuple[float, float]:

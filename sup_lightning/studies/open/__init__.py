@@ -1,0 +1,1 @@
+"""Open questions at the end of Elhage et al. 2022, taken further."""
