@@ -1,5 +1,6 @@
 """Where batches come from: synthetic features and text, as functions of (seed, step)."""
 
+from sup_lightning.data.composed_tasks import Composed, GroupSums
 from sup_lightning.data.features import (
     AnticorrelatedSets,
     CoactiveSets,
@@ -9,6 +10,7 @@ from sup_lightning.data.features import (
     IndependentFeatures,
 )
 from sup_lightning.data.language import TextData
+from sup_lightning.data.level_tasks import LevelOneHot
 from sup_lightning.data.pair_tasks import PairTask
 from sup_lightning.data.rings import RingBumps
 from sup_lightning.data.shards import verify_shards
@@ -25,6 +27,7 @@ __all__ = [
     "AbsoluteValue",
     "AnticorrelatedSets",
     "CoactiveSets",
+    "Composed",
     "ConstantValue",
     "CorrelatedSets",
     "DiscreteValues",
@@ -32,9 +35,11 @@ __all__ = [
     "ExactlyKActive",
     "FeatureDistribution",
     "FeaturesAndLargest",
+    "GroupSums",
     "HubText",
     "Identity",
     "IndependentFeatures",
+    "LevelOneHot",
     "LocalText",
     "PairTask",
     "RingBumps",

@@ -5,6 +5,7 @@ from sup_lightning.nn.autoencoder import NarrowAutoencoder
 from sup_lightning.nn.bottleneck import BottleneckModel
 from sup_lightning.nn.computation import ComputationModel
 from sup_lightning.nn.decoders import DecoderModel
+from sup_lightning.nn.deep import DeepComputationModel
 from sup_lightning.nn.exact_loss import ExactLoss
 from sup_lightning.nn.objectives import BinaryCrossEntropy, CrossEntropy, Objective, PowerError, SquaredError
 from sup_lightning.nn.optimum import best_instances, find_optimum
@@ -18,6 +19,7 @@ __all__ = [
     "ComputationModel",
     "CrossEntropy",
     "DecoderModel",
+    "DeepComputationModel",
     "ExactLoss",
     "NarrowAutoencoder",
     "Objective",

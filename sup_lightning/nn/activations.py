@@ -50,7 +50,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 """Of transformer MLPs."""
 
-ToyActivationName = Literal["relu", "linear", "gelu", "gelu_new", "silu", "softplus"]
+ToyActivationName = Literal["relu", "linear", "gelu", "gelu_new", "silu", "softplus", "sigmoid"]
 
 TOY_ACTIVATIONS: dict[ToyActivationName, Activation] = {
     "relu": F.relu,
@@ -59,6 +59,7 @@ TOY_ACTIVATIONS: dict[ToyActivationName, Activation] = {
     "gelu_new": gelu_new,
     "silu": F.silu,
     "softplus": F.softplus,
+    "sigmoid": torch.sigmoid,
 }
 """Of toy networks: each acts on every number by itself."""
 

@@ -35,6 +35,7 @@ class ComputationModel(ToyNetwork):
         output_bias: Whether the outputs have a bias; without, b is a constant 0.
         activation_scale: Sharpness β of f and g: f(β z) / β in the place of f(z). As it grows GELU, SiLU and softplus
             become ReLU; ReLU and linear do not change.
+        initial_output_bias: Where the outputs' biases start. Before a sigmoid, below 0 for targets that are rarely 1.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ComputationModel(ToyNetwork):
         init: Literal["xavier", "he", "transpose"] = "xavier",
         output_bias: bool = True,
         activation_scale: float = 1.0,
+        initial_output_bias: float = 0.0,
     ) -> None:
         super().__init__(n_features, seeds, n_hidden, n_outputs)
         self._hidden_function = get_toy_activation("activation", activation, activation_scale)
@@ -59,6 +61,7 @@ class ComputationModel(ToyNetwork):
         self.b_in = self.zeros(n_hidden) if hidden_bias else None
         if output_bias:
             self.b = self.zeros(self.n_outputs)
+            nn.init.constant_(self.b, initial_output_bias)
         else:
             self.register_buffer("b", torch.zeros(self.n_instances, self.n_outputs), persistent=False)
 

@@ -7,6 +7,7 @@ from sup_lightning.errors import UserError
 from sup_lightning.functional.naive import (
     absolute_value_variance,
     greedy_loss,
+    level_neurons,
     linear_readout_floor,
     naive_loss,
     naive_n_exact,
@@ -127,3 +128,31 @@ def test_the_floor_of_independent_and_of_all_pairs() -> None:
         assert floor == pytest.approx((15 - 8) * (p * (1 - p)) ** 2, rel=1e-9)
         linear = torch.cat([x, y[:, :2]], dim=1)
         assert left_by_regression(linear, y, weight) == pytest.approx((15 - 2) * (p * (1 - p)) ** 2, rel=1e-9)
+
+
+def corners(points: torch.Tensor) -> list[int]:
+    """The points that a half space holds alone, `[n_points, n_dimensions]`, by linear programming."""
+    from scipy.optimize import linprog
+
+    found = []
+    for k in range(len(points)):
+        others = torch.cat([points[:k], points[k + 1 :]]) - points[k]  # some w with w · (other - point) ≤ -1?
+        answer = linprog([0.0] * points.shape[1], A_ub=others.numpy(), b_ub=[-1.0] * len(others), bounds=(None, None))
+        found += [k] if answer.status == 0 else []
+    return found
+
+
+@pytest.mark.parametrize("n_levels", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_neurons_that_tell_levels_apart(n_levels: int) -> None:
+    """Neurons with kinks between the levels, as many as are said to do, make each level a corner."""
+    x = torch.arange(n_levels + 1.0, dtype=torch.float64)  # the levels, and 0
+    kinks = [0.5] if n_levels == 1 else [1.5 + 2 * k for k in range(level_neurons(n_levels))]
+    hidden = torch.stack([(kink - x if k == 1 else x - kink).relu() for k, kink in enumerate(kinks)], dim=1)
+    assert len(kinks) == level_neurons(n_levels)
+    assert set(range(1, n_levels + 1)) <= set(corners(hidden))
+
+
+def test_one_neuron_tells_one_level_of_five() -> None:
+    x = torch.arange(6.0, dtype=torch.float64).unsqueeze(1)
+    for sign, kink in itertools.product((1, -1), torch.linspace(-1, 6, 57).tolist()):
+        assert len(set(corners((sign * (x - kink)).relu())) - {0}) <= 1

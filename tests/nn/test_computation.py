@@ -102,6 +102,12 @@ def test_scaled_neurons_are_neurons_with_scaled_weights() -> None:
     torch.testing.assert_close(net(x), plain(x))
 
 
+def test_output_biases_start_where_they_are_told_to() -> None:
+    net = ComputationModel(5, [0, 1], 4, n_outputs=3, initial_output_bias=-2.0)
+    assert torch.equal(net.b, torch.full((2, 3), -2.0))
+    assert torch.equal(net.W_in, ComputationModel(5, [0, 1], 4, n_outputs=3).W_in)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

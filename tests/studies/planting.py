@@ -31,7 +31,8 @@ def planted(
     runs = {}
     for experiment in study.experiments:
         config = CONFIGS / "experiment" / f"{experiment}.yaml"
-        options = options_of(config, *study.overlays(experiment, size), **overrides)
+        options = options_of(config, *study.overlays(experiment, size), **study.overrides(experiment))
+        options += options_of(config, **overrides)[1:]
         built = untrained([*options, "--trainer.enable_progress_bar=false"])
         with torch.no_grad():
             plant(experiment, built.model)
