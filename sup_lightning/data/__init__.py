@@ -9,6 +9,7 @@ from sup_lightning.data.features import (
     FeatureDistribution,
     IndependentFeatures,
 )
+from sup_lightning.data.label_tasks import SampledLabel, SoftLabel
 from sup_lightning.data.language import TextData
 from sup_lightning.data.level_tasks import LevelOneHot
 from sup_lightning.data.pair_tasks import PairTask
@@ -18,8 +19,10 @@ from sup_lightning.data.skip_trigrams import SkipTrigramContexts, SkipTrigrams
 from sup_lightning.data.streaming import StreamedText
 from sup_lightning.data.summary_tasks import FeaturesAndLargest
 from sup_lightning.data.synthetic import SyntheticFeatures, ToyBatch, ToyChunk
+from sup_lightning.data.table_tasks import TableLookup
 from sup_lightning.data.tasks import AbsoluteValue, Identity, Square, Task
 from sup_lightning.data.text import Document, HubText, LocalText, StdlibText, TextSource
+from sup_lightning.data.two_bases import TwoBases
 from sup_lightning.data.values import ConstantValue, DiscreteValues, SignedValues, UniformValues, ValueLaw
 from sup_lightning.data.windows import TextBatch
 
@@ -43,19 +46,23 @@ __all__ = [
     "LocalText",
     "PairTask",
     "RingBumps",
+    "SampledLabel",
     "SignedValues",
     "SkipTrigramContexts",
     "SkipTrigrams",
+    "SoftLabel",
     "Square",
     "StdlibText",
     "StreamedText",
     "SyntheticFeatures",
+    "TableLookup",
     "Task",
     "TextBatch",
     "TextData",
     "TextSource",
     "ToyBatch",
     "ToyChunk",
+    "TwoBases",
     "UniformValues",
     "ValueLaw",
     "verify_shards",

@@ -186,12 +186,15 @@ class SyntheticFeatures(SupData):
             total_rows: Rows of the whole step.
         """
         seeds = self.sweep.axes["seed"] if purpose == "features" else [VALIDATION_SEED]
-        shape = (self.features.n_draws(self.n_features), total_rows)
-        uniform = keyed_uniform(purpose, seeds, step, shape)
-        if len(rows) < total_rows:
-            uniform = uniform[..., rows.start : rows.stop]
-        features = self.features.sample(uniform, self._distinct_probability)  # [n_distinct or 1, n_seeds or 1, ...]
-        targets = self.task(features)
+
+        def uniform(purpose: str, n_draws: int) -> Tensor:
+            drawn = keyed_uniform(purpose, seeds, step, (n_draws, total_rows))
+            return drawn if len(rows) == total_rows else drawn[..., rows.start : rows.stop]
+
+        draws = uniform(purpose, self.features.n_draws(self.n_features))
+        features = self.features.sample(draws, self._distinct_probability)  # [n_distinct or 1, n_seeds or 1, ...]
+        n_draws = self.task.n_draws(self.n_features)
+        targets = self.task.sample(features, uniform(f"{purpose}/targets", n_draws)) if n_draws else self.task(features)
         x = self._of_instances(features)
         y = x if targets is features else self._of_instances(targets)
         return ToyBatch(step, (rows.start, total_rows), x, y)

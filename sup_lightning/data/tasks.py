@@ -14,7 +14,20 @@ class Task(ABC):
 
     @abstractmethod
     def __call__(self, features: Tensor) -> Tensor:
-        """The targets of a batch."""
+        """The targets of a batch; their mean given the features, if they are drawn."""
+
+    def n_draws(self, n_features: int) -> int:
+        """Uniform numbers needed for the targets of one row; 0 if the features say all."""
+        return 0
+
+    def sample(self, features: Tensor, uniform: Tensor) -> Tensor:
+        """Draw targets given the features. A task that draws overrides this and `n_draws`.
+
+        Args:
+            features: `[..., n_features, batch]`.
+            uniform: `[..., n_draws, batch]` on [0, 1), independent of the features' draws.
+        """
+        return self(features)
 
 
 class Identity(Task):

@@ -21,6 +21,7 @@ from sup_lightning.functional.dynamics import energy_jumps, log_spaced_steps
 from sup_lightning.functional.expected_loss import bottleneck_expected_loss, expected_loss, independent_supports
 from sup_lightning.functional.geometry import Polytope, describe, find_polytopes, plateau
 from sup_lightning.functional.heads import ablation_effects, effective_number, squared_writes
+from sup_lightning.functional.information import clusters, merge_distances, mutual_information
 from sup_lightning.functional.interference import (
     density_weighted_interference,
     gram,
@@ -32,6 +33,7 @@ from sup_lightning.functional.keyed_random import keyed_normal, keyed_uniform
 from sup_lightning.functional.motifs import neuron_census
 from sup_lightning.functional.naive import absolute_value_variance, naive_loss, naive_n_exact
 from sup_lightning.functional.reconstruction import fraction_of_variance_unexplained, n_active, weighted_squared_error
+from sup_lightning.functional.recovery import max_cosine
 from sup_lightning.functional.selectivity import dead_fraction, dead_neurons, kurtosis, rotated_kurtosis
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "attacked_loss",
     "bootstrap_interval",
     "bottleneck_expected_loss",
+    "clusters",
     "dead_fraction",
     "dead_neurons",
     "density_weighted_interference",
@@ -68,6 +71,9 @@ __all__ = [
     "kurtosis",
     "kurtosis_above_random",
     "log_spaced_steps",
+    "max_cosine",
+    "merge_distances",
+    "mutual_information",
     "n_active",
     "naive_loss",
     "naive_n_exact",

@@ -3,6 +3,8 @@
 from sup_lightning.nn.attention import AttentionModel
 from sup_lightning.nn.autoencoder import NarrowAutoencoder
 from sup_lightning.nn.bottleneck import BottleneckModel
+from sup_lightning.nn.classifier import ClassifierModel
+from sup_lightning.nn.code import CodeModel
 from sup_lightning.nn.computation import ComputationModel
 from sup_lightning.nn.decoders import DecoderModel
 from sup_lightning.nn.deep import DeepComputationModel
@@ -16,6 +18,8 @@ __all__ = [
     "AttentionModel",
     "BinaryCrossEntropy",
     "BottleneckModel",
+    "ClassifierModel",
+    "CodeModel",
     "ComputationModel",
     "CrossEntropy",
     "DecoderModel",

@@ -50,7 +50,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 """Of transformer MLPs."""
 
-ToyActivationName = Literal["relu", "linear", "gelu", "gelu_new", "silu", "softplus", "sigmoid"]
+ToyActivationName = Literal["relu", "linear", "gelu", "gelu_new", "silu", "softplus", "sigmoid", "softshrink"]
 
 TOY_ACTIVATIONS: dict[ToyActivationName, Activation] = {
     "relu": F.relu,
@@ -60,14 +60,15 @@ TOY_ACTIVATIONS: dict[ToyActivationName, Activation] = {
     "silu": F.silu,
     "softplus": F.softplus,
     "sigmoid": torch.sigmoid,
+    "softshrink": F.softshrink,  # 0 up to 1/2 on either side, then linear: a step of sparse coding
 }
 """Of toy networks: each acts on every number by itself."""
 
 HOMOGENEOUS = ("relu", "linear")
 """Those with f(c x) = c f(x) for c > 0."""
 
-SMOOTH_ACTIVATIONS = tuple(name for name in TOY_ACTIVATIONS if name not in HOMOGENEOUS)
-"""The others."""
+SMOOTH_ACTIVATIONS = tuple(name for name in TOY_ACTIVATIONS if name not in (*HOMOGENEOUS, "softshrink"))
+"""Those without a kink."""
 
 
 def get_activation(name: str) -> Activation:

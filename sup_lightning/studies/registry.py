@@ -27,6 +27,8 @@ MODULES = {
     "T16": "toy.simultaneous_interference",
     "X01": "counterexamples.nonlinear_representation",
     "X02": "counterexamples.no_discrete_number",
+    "X03": "counterexamples.non_decomposable",
+    "X04": "counterexamples.feature_sets",
     "O01": "open.place_of_a_rare_feature",
 }
 """The module of each study below `sup_lightning.studies`; it holds one subclass of Study with that id."""
