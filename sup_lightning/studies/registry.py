@@ -22,6 +22,7 @@ MODULES = {
     "T08": "toy.value_laws",
     "T09": "toy.value_laws",
     "T11": "toy.gelu_square",
+    "T12": "toy.classification",
     "T13b": "toy.many_levels",
     "T15": "toy.skip_trigrams",
     "T16": "toy.simultaneous_interference",
