@@ -189,9 +189,9 @@ class Classification(Study):
         "a best length, and the longest one tried costs 5 % more or worse."
     )
     revised = (
-        "Accuracy was first that among all labels, none included: 68 % of rows with one active feature at the worst p, "
-        "p = 0.1, as small features are called none. It is now that among the features, as for the twin trained on squared "
-        "error, which has no such label. The longest length was first to be 16; it is 8, as compute was short."
+        "Accuracy was first that among all labels, none included: 68 % of rows with one active feature at the worst p "
+        "(0.1), as small features are called none. It is now that among the features, as for the twin trained on "
+        "squared error, which has no such label. The longest length was first to be 16; it is 8, as compute was short."
     )
     caveat = (
         "Features are independent and uniform, the network is linear up to the softmax, and 'none' has a bias alone. "
