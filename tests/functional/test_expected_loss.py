@@ -210,7 +210,7 @@ def test_overlaps_near_zero_cost_no_accuracy() -> None:
         ("silu", 2),
         (ELU, 0),
     ],
-    ids=str,
+    ids=lambda value: "elu" if value is ELU else str(value),
 )
 def test_gradients(activation: str | PiecewiseActivation, law: int) -> None:
     pieces, target = LAWS[law]
