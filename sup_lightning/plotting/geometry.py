@@ -16,7 +16,7 @@ from sup_lightning.functional.interference import gram
 COLOURS = "viridis"
 
 
-def features_2d(directions: Tensor, titles: Sequence[str], suptitle: str = "") -> Figure:
+def features_2d(directions: Tensor, titles: Sequence[str], suptitle: str = "", columns: int = 5) -> Figure:
     """Feature directions as arrows in the plane, one panel for each instance.
 
     Arrows are coloured by the share of a dimension that the feature has: 1 for its own dimension, 1/2 in an antipodal
@@ -26,9 +26,10 @@ def features_2d(directions: Tensor, titles: Sequence[str], suptitle: str = "") -
         directions: `[n_instances, n_features, 2]`.
         titles: One for each panel.
         suptitle: Title of the figure.
+        columns: Most panels beside each other.
     """
     W = directions.float().cpu()
-    columns = min(len(W), 5)
+    columns = min(len(W), columns)
     rows = ceil(len(W) / columns)
     figure = Figure(figsize=(2.2 * columns + 0.9, 2.45 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)

@@ -15,6 +15,7 @@ MODULES = {
     "M08": "paper.adversarial",
     "M09": "paper.privileged_basis",
     "M10": "paper.absolute_value",
+    "T01": "toy.dropout",
     "T02": "toy.absolute_variants",
     "T05": "toy.boolean_pairs",
     "T06": "toy.pair_maximum",
