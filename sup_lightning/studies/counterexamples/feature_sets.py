@@ -165,7 +165,8 @@ class FeatureSets(Study):
         "have too few or too many atoms, the first claim was made one about the best models. That the choice is "
         "chance was first claimed of models trained by Adam; the full run gave A 31 % [22 %, 40 %]. The law and the "
         "start know no basis, but Adam scales each coordinate by itself: models trained by SGD were added, the claim "
-        "is now made of them, and that Adam prefers B is a claim of its own, made after its number was seen."
+        "is now made of them, and that Adam prefers B is a claim of its own, made after its number was seen. Data that "
+        "take A in 52 % of the cases were dropped, as compute was short."
     )
     caveat = (
         "The symmetry between the bases is exact, put there by hand and known; in a real model two descriptions would "
