@@ -155,6 +155,13 @@ def test_checkpoint_loads_without_running_code(tmp_path: Path) -> None:
     assert other.importance[0].tolist() == pytest.approx([0.5**i for i in range(5)])  # by hand, anything may be chosen
 
 
+def test_importance_falls_as_a_power_of_the_place() -> None:
+    model = toy_model({"seed": 2, "importance": [1.0, 3.0]}, importance_decay=0.5, importance_power=2.0)
+    expected = torch.tensor([1, 0.5 / 4, 0.25 / 9, 0.125 / 16, 0.0625 / 25])
+    torch.testing.assert_close(model.importance, torch.stack([expected, expected, 3 * expected, 3 * expected]))
+    assert (toy_model(importance_power=0.0).importance == 1).all()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -162,6 +169,8 @@ def test_checkpoint_loads_without_running_code(tmp_path: Path) -> None:
         (lambda: toy_model(importance=[1.0, 2.0]), "importance is .*; allowed: a number, or one for each of the 5"),
         (lambda: toy_model(importance=-1.0), "importance is -1.0; allowed: numbers ≥ 0"),
         (lambda: toy_model(importance_decay=0.0), "importance_decay is 0.0; allowed: a positive number"),
+        (lambda: toy_model(importance_power=-1.0), "importance_power is -1.0; allowed: a number ≥ 0"),
+        (lambda: toy_model(importance_power=float("inf")), "importance_power is inf; allowed: a number ≥ 0"),
         (lambda: BottleneckModel(5, [0], 0), "n_hidden is 0; allowed: a positive integer"),
         (lambda: BottleneckModel(5, [0], 2, activation="tanh"), "activation is 'tanh'; allowed: relu, linear, gelu"),  # type: ignore[arg-type]
         (lambda: toy_data(feature_probability=0.0), r"feature_probability is 0.0; allowed: numbers in \(0, 1\]"),
