@@ -47,7 +47,7 @@ def shares_closed(panels: Sequence[tuple[str, Mapping[str, Tensor]]], settings: 
         settings: Labels along the axis.
         least: Share that counts, drawn as a line.
     """
-    figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
+    figure = Figure(figsize=(4.0 * len(panels) + 1.5, 3.6), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
     at = np.arange(len(settings))
     for axis, (title, shares) in zip(axes, panels, strict=True):
@@ -64,5 +64,5 @@ def shares_closed(panels: Sequence[tuple[str, Mapping[str, Tensor]]], settings: 
         axis.set_xticks(at, list(settings), fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("share of the gap that is closed", fontsize=9)
-    axes[0].legend(fontsize=8, frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
     return figure

@@ -27,13 +27,13 @@ MOSTLY_TOGETHER = TOGETHER[-1]
 READERS = {"relu": "ReLU readout", "deep_2": "2 layers", "deep_3": "3 layers", "unrolled": "unrolled inference"}
 MEAN, MAP = "posterior mean", "MAP"
 SHARE = 0.5
-"""Of the gap between ReLU readout and posterior mean, with two features active, that counts as dealing with it."""
+"""Of the gap in expected loss between ReLU readout and posterior mean that counts as dealing with it."""
 WORSE = 1.5
-"""The ReLU readout's loss over the posterior mean's, from which on there is a gap to speak of."""
+"""The ReLU readout's expected loss over the posterior mean's, from which on there is a gap to speak of."""
 HELPS = 0.8
-"""Loss of a decoder with an encoder of its own over that on the ReLU model's, at most."""
+"""Expected loss of a decoder with an encoder of its own over that on the ReLU model's, at most."""
 NO_GAP = 0.05
-"""Loss with two active if every feature has a dimension, over that with two dimensions for six, at most."""
+"""Expected loss if every feature has a dimension, over that with two dimensions for six, at most."""
 ROWS, DRAWN, MOST_DRAWN = 512, 2**15, 2**19
 """Rows for each number of active features, and how many are drawn at a time, and at most, to find them."""
 PRECISION = 0.003
@@ -58,10 +58,14 @@ class Measured:
     within: Tensor
     across: Tensor
 
-    def closed(self, reader: str, k: int = 2) -> Tensor:
-        """Share of the gap between ReLU readout and posterior mean that a reader closes, `[n_points, n_seeds]`."""
-        relu, best = self.given["relu"][..., k], self.given[MEAN][..., k]
-        return ((relu - self.given[reader][..., k]) / (relu - best)).where(relu - best > 1e-4, math.nan)
+    def closed(self, reader: str) -> Tensor:
+        """Share of the gap between ReLU readout and posterior mean that a reader closes, `[n_points, n_seeds]`.
+
+        Of the expected loss over all rows: the posterior mean has the least, but given how many features are active,
+        which it does not know, other estimates can have less.
+        """
+        relu, best = self.total["relu"], self.total[MEAN]
+        return ((relu - self.total[reader]) / (relu - best)).where(relu - best > 1e-4, math.nan)
 
 
 class SimultaneousInterference(Study):
@@ -80,27 +84,35 @@ class SimultaneousInterference(Study):
         "several that are active at once, and if so, does the encoder or the decoder do it, and how?"
     )
     hypothesis = (
-        "With two features active, of pairs that fire together nine times of ten, the ReLU readout's loss is at least "
+        "If pairs fire together nine times of ten, the expected loss of the ReLU readout is at least "
         f"{WORSE:g} times that of the posterior mean, the best that can be made of the same code. A decoder of three "
         f"layers and sparse inference unrolled each close at least {SHARE:g} of that gap on the ReLU model's own "
         f"encoder, at every p; trained together with its decoder the encoder lowers the loss of three layers to "
-        f"{HELPS:g} times at most. With a dimension for each feature there is no gap: the loss with two active is at "
+        f"{HELPS:g} times at most. With a dimension for each feature there is no gap: the ReLU readout's loss is at "
         f"most {NO_GAP:g} of that in superposition."
     )
     revised = (
-        "Before any result was seen, for the sake of time: 1,200 steps of 128 rows instead of 4,000 of 256, 24 neurons "
-        "a layer instead of 32, five unrolled steps instead of eight. Thresholds are as they were."
+        "Before any result was seen, for the sake of time: fewer steps and rows than the 4,000 of 256 first planned, "
+        "24 neurons a layer instead of 32, five unrolled steps instead of eight. After the quick size: the claims "
+        "first compared losses given that exactly two features are active. There the posterior mean is not the best "
+        "estimate (MAP was better, shares above 1 were possible), so they now compare expected losses over all rows; "
+        "losses given the number of active features stay in the table and the figure. The control of a dimension for "
+        "each feature was not trained to the end, so the learning rate is 0.01 instead of 0.003 and the full size has "
+        "1,600 steps instead of 1,200. Thresholds are as they were."
     )
     caveat = (
         "Six features in two dimensions, so that all sets of active features can be enumerated; the code is noiseless, "
         "where a real one carries the noise of hundreds of other features, which blurs the cones that a deep decoder "
         "tells apart. The posterior mean knows which features fire together and how often, the readers learn it. A "
-        "decoder here has one task, to give the features back; a layer of a real model reads and computes at once. "
+        "decoder here has one task, to give the features back; a layer of a real model reads and computes at once. In "
+        "some seeds at p = 0.05 an output of a decoder, most often of three layers, is dead after training (shares "
+        "below 0), so shares are those of decoders as trained here, a lower bound of what such decoders can do; the "
+        "encoder they read is that of the ReLU readout, which is best served by it. "
         "Larger sizes would show whether the share that is closed falls as the number of possible sets grows; the "
         "verdict would change if it did."
     )
     experiments = (*TOGETHER, INDEPENDENT, ORTHOGONAL, OWN)
-    minutes = (1, 5)
+    minutes = (1, 3)
 
     def __init__(self, n_hidden: int = 2, width: int = 24, n_steps: int = 5) -> None:
         require_positive(n_hidden=n_hidden, width=width, n_steps=n_steps)
@@ -204,60 +216,59 @@ def greatest_median(values: Tensor) -> float:
 def _claims(found: dict[str, Measured]) -> list[Claim]:
     paired, alone, free, own = (found[name] for name in (MOSTLY_TOGETHER, INDEPENDENT, ORTHOGONAL, OWN))
 
-    def ratio(m: Measured, name: str, over: str) -> Tensor:
-        return m.given[name][..., 2] / m.given[over][..., 2]
+    def ratio(m: Measured, name: str) -> Tensor:
+        return m.total[name] / m.total[MEAN]
 
-    effect, *ends = bootstrap_interval(least_median, ratio(paired, "relu", MEAN))
+    effect, *ends = bootstrap_interval(least_median, ratio(paired, "relu"))
     claims = [
         Claim(
-            "one ReLU layer leaves much of the code unread when two features are active",
+            "one ReLU layer leaves much of the code unread",
             effect,
             (ends[0], ends[1]),
             (WORSE, math.inf),
-            f"independent features of the same p: {least_median(ratio(alone, 'relu', MEAN)):.2f}; MAP over the "
-            f"posterior mean: {least_median(ratio(paired, MAP, MEAN)):.2f}",
-            "loss of the ReLU readout over that of the posterior mean, two active, median over seeds, least over p",
+            f"independent features of the same p: {least_median(ratio(alone, 'relu')):.2f}; MAP over the posterior "
+            f"mean: {least_median(ratio(paired, MAP)):.2f}",
+            "expected loss of the ReLU readout over that of the posterior mean, median over seeds, least over p",
         )
     ]
     for reader, text in (("deep_3", "three layers"), ("unrolled", "sparse inference, unrolled,")):
         effect, *ends = bootstrap_interval(least_median, paired.closed(reader))
         claims.append(
             Claim(
-                f"{text} can deal with two features at once",
+                f"{text} can deal with features that fire together",
                 effect,
                 (ends[0], ends[1]),
                 (SHARE, math.inf),
                 f"independent features of the same p: {least_median(alone.closed(reader)):.2f}; two layers: "
-                f"{least_median(paired.closed('deep_2')):.2f}",
-                "share of the gap to the posterior mean that is closed with two active, the ReLU model's encoder, "
+                f"{least_median(paired.closed('deep_2')):.2f}; MAP: {least_median(paired.closed(MAP)):.2f}",
+                "share of the gap to the posterior mean's expected loss that is closed on the ReLU model's encoder, "
                 "median over seeds, least over p",
             )
         )
-    gain = own.given["deep_3"][..., 2] / paired.given["deep_3"][..., 2]
-    effect, *ends = bootstrap_interval(greatest_median, gain)
-    other = own.given["unrolled"][..., 2] / paired.given["unrolled"][..., 2]
+    effect, *ends = bootstrap_interval(greatest_median, own.total["deep_3"] / paired.total["deep_3"])
+    other = own.total["unrolled"] / paired.total["unrolled"]
     claims.append(
         Claim(
-            "an encoder that is trained with the decoder makes room for two at once",
+            "an encoder that is trained with the decoder makes room for features that fire together",
             effect,
             (ends[0], ends[1]),
             (-math.inf, HELPS),
             f"the same for unrolled inference: {greatest_median(other):.2f}; |cosine| within a pair "
             f"{float(own.within.median()):.2f} with the decoder of three layers, {float(paired.within.median()):.2f} "
             f"with the ReLU readout, {float(alone.within.median()):.2f} if features are independent",
-            "loss of three layers with two active, own encoder over the ReLU model's, median over seeds, most over p",
+            "expected loss of three layers, own encoder over the ReLU model's, median over seeds, greatest over p",
         )
     )
-    superposed = paired.given["relu"][..., 2].median(dim=-1).values.unsqueeze(1)
-    effect, *ends = bootstrap_interval(greatest_median, free.given["relu"][..., 2] / superposed)
+    superposed = paired.total["relu"].median(dim=-1).values.unsqueeze(1)
+    effect, *ends = bootstrap_interval(greatest_median, free.total["relu"] / superposed)
     claims.append(
         Claim(
             "with a dimension for each feature there is nothing to deal with",
             effect,
             (ends[0], ends[1]),
             (-math.inf, NO_GAP),
-            f"in superposition: 1, a loss of {float(superposed.min()):.3g} to {float(superposed.max()):.3g}",
-            "loss of the ReLU readout with two active over that in superposition, median over seeds, greatest over p",
+            f"in superposition: 1, an expected loss of {float(superposed.min()):.3g} to {float(superposed.max()):.3g}",
+            "expected loss of the ReLU readout over that in superposition, median over seeds, greatest over p",
         )
     )
     return claims
@@ -271,8 +282,11 @@ def _table(found: dict[str, Measured]) -> pd.DataFrame:
             for name, losses in m.given.items():
                 row: dict[str, Any] = {"experiment": experiment, "feature_probability": p, "reader": name}
                 row["loss"], row["loss_low"], row["loss_high"] = (float(v) for v in seed_interval(m.total[name][point]))
-                row |= {f"loss_{k}_active": float(losses[point, :, k].nanmedian()) for k in range(losses.shape[-1])}
-                row["share_closed_2_active"] = float(m.closed(name)[point].nanmedian())
+                row |= {
+                    f"loss_{k}_active": float(losses[point, :, k].nanquantile(0.5)) for k in range(losses.shape[-1])
+                }
+                # Encoders of their own have no one gap: the ReLU readout's is not theirs.
+                row["share_closed"] = math.nan if experiment == OWN else float(m.closed(name)[point].nanquantile(0.5))
                 row["cosine_within_pairs"] = float(m.within[point].median())
                 row["cosine_across_pairs"] = float(m.across[point].median())
                 rows.append(row)
@@ -285,9 +299,10 @@ LOSSES = (
     "estimate there is (the posterior mean over all sets of active features), and the most likely set (MAP)."
 )
 SHARES = (
-    "With two features active, which share of the way from the ReLU readout (0) to the posterior mean (1) each reader "
-    "goes, on the ReLU model's encoder. Left to right: pairs that fire together more and more often, and independent "
-    "features; each feature has the same probability p. Dots are seeds."
+    "Which share of the way from the ReLU readout's expected loss (0) to the posterior mean's (1) each reader goes, on "
+    "the ReLU model's encoder. Left to right: pairs that fire together more and more often, and independent features; "
+    "each feature has the same probability p. Small dots are seeds, bars 95 % intervals of their median; dashed: the "
+    "share that counts."
 )
 
 
@@ -310,4 +325,4 @@ def _shares(found: dict[str, Measured]) -> Figure:
             if reader != "relu"
         }
         panels.append((f"p = {p:g}", shares))
-    return shares_closed(panels, ["1 of 10", "5 of 10", "9 of 10", "independent"], SHARE)
+    return shares_closed(panels, ["together\n1 of 10", "together\n5 of 10", "together\n9 of 10", "independent"], SHARE)
