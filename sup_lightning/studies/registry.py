@@ -17,6 +17,7 @@ MODULES = {
     "M10": "paper.absolute_value",
     "T01": "toy.dropout",
     "T02": "toy.absolute_variants",
+    "T03": "toy.square",
     "T05": "toy.boolean_pairs",
     "T06": "toy.pair_maximum",
     "T07": "toy.value_laws",
