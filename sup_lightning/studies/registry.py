@@ -23,6 +23,7 @@ MODULES = {
     "T07": "toy.value_laws",
     "T08": "toy.value_laws",
     "T09": "toy.value_laws",
+    "T10": "toy.smooth_activations",
     "T11": "toy.gelu_square",
     "T12": "toy.classification",
     "T13b": "toy.many_levels",
