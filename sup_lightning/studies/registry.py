@@ -18,6 +18,7 @@ MODULES = {
     "T01": "toy.dropout",
     "T02": "toy.absolute_variants",
     "T03": "toy.square",
+    "T04": "toy.two_classes",
     "T05": "toy.boolean_pairs",
     "T06": "toy.pair_maximum",
     "T07": "toy.value_laws",
