@@ -18,8 +18,13 @@ KINDS = (("frequent features", BLUE), ("rare features", RED))
 class Found(Protocol):
     """What is drawn: settings of the rare class, and quantities of both classes `[n_points, n_seeds, 2]`."""
 
-    x: list[float]
-    W: Tensor
+    @property
+    def x(self) -> list[float]:
+        """What varies."""
+
+    @property
+    def W(self) -> Tensor:
+        """`[n_points, n_seeds, n_features, n_hidden]`."""
 
     @property
     def represented(self) -> Tensor:
