@@ -28,6 +28,7 @@ MODULES = {
     "T11": "toy.gelu_square",
     "T12": "toy.classification",
     "T13b": "toy.many_levels",
+    "T14": "toy.layers",
     "T15": "toy.skip_trigrams",
     "T16": "toy.simultaneous_interference",
     "X01": "counterexamples.nonlinear_representation",
