@@ -27,6 +27,7 @@ MODULES = {
     "T10": "toy.smooth_activations",
     "T11": "toy.gelu_square",
     "T12": "toy.classification",
+    "T13a": "toy.many_pairs",
     "T13b": "toy.many_levels",
     "T14": "toy.layers",
     "T15": "toy.skip_trigrams",

@@ -1,6 +1,6 @@
 """Figures of the studies on many functions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from sup_lightning.plotting.sweeps import BLUE, RED, YELLOW, seeds_over
+from sup_lightning.plotting.sweeps import BLUE, RED, YELLOW, density_axis, seeds_over
 from sup_lightning.studies.toy.many_functions import Measured
 
 COLOURS = (BLUE, YELLOW, RED)
@@ -60,4 +60,19 @@ def responses(output: Tensor, n_levels: int, label: str) -> Figure:
     axes.tick_params(length=0)
     axes.set(xlabel="output: " + label, ylabel="input: " + label)
     figure.colorbar(image, ax=axes, shrink=0.8, label="output")
+    return figure
+
+
+def read_over_density(p: Sequence[float], curves: Mapping[str, Tensor], most: float) -> Figure:
+    """R² `[n_points, n_seeds]` of several layers against the feature probability, and the most that is possible."""
+    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for colour, (label, values) in zip((BLUE, RED, YELLOW), curves.items(), strict=True):
+        seeds_over(axes, p, values, colour, label)
+    axes.axhline(most, color="0.6", lw=2, label="most that is possible")
+    density_axis(axes, p)
+    axes.set_ylabel("variance read linearly")
+    axes.set_ylim(0, None)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False)
     return figure
