@@ -93,8 +93,8 @@ def get_toy_activation(option: str, name: ToyActivationName, scale: float = 1.0)
         UserError: If there is no such function (it lists the known names), or the scale is not a positive number.
 
     >>> f = get_toy_activation("activation", "gelu", scale=100.0)
-    >>> f(torch.tensor([-1.0, 0.0, 0.5]))
-    tensor([-0.0000, 0.0000, 0.5000])
+    >>> f(torch.tensor([-1.0, 0.0, 0.5])).abs()
+    tensor([0.0000, 0.0000, 0.5000])
     """
     if name not in TOY_ACTIVATIONS:
         reject(option, name, ", ".join(TOY_ACTIVATIONS) + did_you_mean(name, TOY_ACTIVATIONS))

@@ -76,7 +76,7 @@ def test_bad_scale(scale: float) -> None:
 
 @pytest.mark.parametrize("option", ["activation", "hidden_activation"])
 def test_unknown_activation(option: str) -> None:
-    names = "relu, linear, gelu, gelu_new, silu, softplus, sigmoid"
+    names = "relu, linear, gelu, gelu_new, silu, softplus, sigmoid, softshrink"
     message = f"{option} is 'rely'; allowed: {names} \\(did you mean relu\\?\\)"
     with pytest.raises(UserError, match=message):
         BottleneckModel(5, [0], 2, **{option: "rely"})  # type: ignore[arg-type]
