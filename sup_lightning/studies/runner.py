@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from sup_lightning.callbacks.run_record import run_record
 from sup_lightning.experiment import Run, options_of, train_or_load
 from sup_lightning.studies.report import REPORT, RESULTS, markdown
-from sup_lightning.studies.study import CONFIGS, Answer, Size, Study
+from sup_lightning.studies.study import Answer, Size, Study, config_of, seed_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +85,9 @@ def _write(answer: Answer, results: dict[str, Any], folder: Path) -> None:
 
 def _train(study: Study, experiment: str, settings: Settings) -> Run:
     options = options_of(
-        CONFIGS / "experiment" / f"{experiment}.yaml",
+        config_of(experiment),
         *study.overlays(experiment, settings.size),
-        seed_everything=settings.seed,
+        seed_everything=seed_of(experiment, settings.seed),
         **study.overrides(experiment),
     )
     if settings.device is not None:
@@ -151,7 +151,7 @@ def _command(study: Study, settings: Settings) -> str:
 
 def _experiment(name: str, run: Run, study: Study, settings: Settings) -> dict[str, Any]:
     assert run.directory is not None
-    configs = [CONFIGS / "experiment" / f"{name}.yaml", *study.overlays(name, settings.size)]
+    configs = [config_of(name), *study.overlays(name, settings.size)]
     return {
         "name": name,
         "directory": str(run.directory.relative_to(settings.runs)),

@@ -90,6 +90,8 @@ class Study(ABC):
         revised: What of hypothesis, measurement or training was changed after numbers were seen, and why.
         caveat: How the toy differs from a real model, and what would change the verdict.
         experiments: Stems of the configs in `configs/experiment`; `configs/quick` holds what the quick size changes.
+            `stem@k` is the same config trained with the k-th seed after the first; `stem@word`, one that `overrides`
+            tells from the others.
         minutes: About how long the quick and the full size train on two cores.
     """
 
@@ -99,7 +101,7 @@ class Study(ABC):
     hypothesis: ClassVar[str]
     revised: ClassVar[str] = ""
     caveat: ClassVar[str]
-    experiments: ClassVar[tuple[str, ...]]
+    experiments: tuple[str, ...]
     minutes: ClassVar[tuple[float, float]]
 
     def overrides(self, experiment: str) -> dict[str, Any]:
@@ -108,12 +110,31 @@ class Study(ABC):
 
     def overlays(self, experiment: str, size: Size) -> list[Path]:
         """Configs on top of the experiment's own."""
-        quick = CONFIGS / "quick" / f"{experiment}.yaml"
+        quick = CONFIGS / "quick" / config_of(experiment).name
         return [quick] if size == Size.QUICK and quick.is_file() else []
 
     @abstractmethod
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         """Measure the finished runs (one for each experiment), compare with the control, draw, and claim."""
+
+
+def config_of(experiment: str) -> Path:
+    """The config of an experiment of a study.
+
+    >>> config_of("lm_gelu-1l@2").name
+    'lm_gelu-1l.yaml'
+    """
+    return CONFIGS / "experiment" / f"{experiment.partition('@')[0]}.yaml"
+
+
+def seed_of(experiment: str, first: int) -> int:
+    """The training seed of an experiment of a study, whose first seed is given.
+
+    >>> seed_of("lm_gelu-1l", 5), seed_of("lm_gelu-1l@2", 5), seed_of("lm_gelu-1l@other-order", 5)
+    (5, 7, 5)
+    """
+    variant = experiment.partition("@")[2]
+    return first + (int(variant) if variant.isdigit() else 0)
 
 
 def check_id(id: str, known: Mapping[str, Any]) -> str:

@@ -1,22 +1,12 @@
-import importlib.util
 from itertools import pairwise
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-
-@pytest.fixture(scope="module")
-def ngram() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ngram", Path(__file__).parents[2] / "benchmarks" / "ngram.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from sup_lightning.data import ngram
 
 
 def data_of(chain: np.ndarray, n_train: int, d_vocab: int) -> Any:
@@ -35,9 +25,7 @@ def data_of(chain: np.ndarray, n_train: int, d_vocab: int) -> Any:
 
 
 @pytest.mark.parametrize("chunk", [2**22, 7001])
-def test_a_markov_chain_is_predicted_to_its_entropy(
-    ngram: ModuleType, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_markov_chain_is_predicted_to_its_entropy(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each token depends on the two before: three tokens give the entropy rate, fewer what their frequencies give."""
     monkeypatch.setattr(ngram, "CHUNK", chunk)
     rng = np.random.default_rng(0)
@@ -57,7 +45,7 @@ def test_a_markov_chain_is_predicted_to_its_entropy(
     assert baselines.trigram + 0.5 < baselines.bigram < baselines.unigram - 0.05
 
 
-def test_counts_are_exact(ngram: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against counting one by one, in chunks that cut through every kind of n-gram."""
     monkeypatch.setattr(ngram, "CHUNK", 5)
     tokens = np.random.default_rng(0).integers(0, 3, 203)
@@ -74,7 +62,7 @@ def test_counts_are_exact(ngram: ModuleType, monkeypatch: pytest.MonkeyPatch) ->
         assert (found.bin_two[row] == 0) == (a == -1)
 
 
-def test_independent_tokens_gain_nothing_from_their_context(ngram: ModuleType) -> None:
+def test_independent_tokens_gain_nothing_from_their_context() -> None:
     tokens = np.random.default_rng(0).integers(
         0, 300, 30_000
     )  # each pair about 0.2 times: counting alone would overfit
