@@ -63,8 +63,11 @@ class PackedText:
 
     def genres_at(self, places: NDArray[np.int64], n_ctx: int) -> NDArray[np.int64]:
         """The genre of the document at the middle of each window, given by the place of its first token."""
-        document = np.searchsorted(self.starts, places + n_ctx // 2, side="right") - 1
-        return self.genre_of_document[document]
+        return self.genre_of_document[self.documents_at(places + n_ctx // 2)]
+
+    def documents_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The number of the document that each token is from, in the shape of `places`."""
+        return np.searchsorted(self.starts, places, side="right") - 1
 
 
 def _read_index(folder: Path, manifest: Manifest, split: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

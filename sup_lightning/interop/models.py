@@ -12,7 +12,8 @@ def load(source: str | Path) -> ModelAndTokenizer:
     """A trained language model and its tokenizer.
 
     Args:
-        source: An export, a checkpoint, a run directory, or `owner/name` of an export on the Hugging Face hub.
+        source: An export, a checkpoint, a run directory, `owner/name` of an export on the Hugging Face hub, or the name
+            of a model that TransformerLens knows (`gelu-1l`).
 
     Returns:
         The model in evaluation mode, and the tokenizer, or None if a checkpoint has none.
@@ -23,6 +24,10 @@ def load(source: str | Path) -> ModelAndTokenizer:
     path = Path(source)
     if not path.exists() and path.suffix != ".ckpt" and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         path = fetch(str(source))
+    if not path.exists() and re.fullmatch(r"[\w-]+", str(source)):
+        from sup_lightning.interop.transformer_lens import from_name
+
+        return from_name(str(source))
     if (path / CONFIG).is_file():
         return load_export(path)
     model = read_model(path)

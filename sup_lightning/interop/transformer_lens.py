@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sup_lightning.data.tokenizer import END_OF_TEXT
 from sup_lightning.errors import UserError, reject
+from sup_lightning.interop.exports import ModelAndTokenizer
 from sup_lightning.interop.models import load
 from sup_lightning.modules.language import LanguageModel
 from sup_lightning.nn.activations import ACTIVATIONS
@@ -131,6 +132,31 @@ def _hub_tokenizer(tokenizer: Tokenizer, n_ctx: int) -> Any:
     # beginning it would reload from the hub.
     special = dict.fromkeys(("eos_token", "pad_token", "unk_token"), END_OF_TEXT)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=n_ctx, **special)
+
+
+def from_name(name: str) -> ModelAndTokenizer:
+    """A model that TransformerLens knows by name, as our transformer, from the Hugging Face hub.
+
+    Args:
+        name: Of a model in TransformerLens' own format, such as `gelu-1l`, `solu-2l` or `attn-only-4l`.
+
+    Raises:
+        UserError: If TransformerLens does not know it, it cannot be had, or it is none that ours can be.
+    """
+    from transformer_lens import TransformerBridge
+    from transformer_lens.model_bridge.sources.tl_legacy import TL_LEGACY_PREFIXES, boot
+    from transformer_lens.supported_models import get_official_model_name
+
+    try:
+        official = get_official_model_name(name)
+    except ValueError:
+        reject("model", name, "a run directory, a checkpoint, an export, or a name that TransformerLens knows")
+    start = boot if official.startswith(TL_LEGACY_PREFIXES) else TransformerBridge.boot_transformers
+    try:
+        bridge = start(official)
+    except Exception as error:  # the libraries below raise their own, their clients' and plain ones
+        raise UserError(f"{official} cannot be had from the hub ({str(error).strip().splitlines()[0]})") from None
+    return ModelAndTokenizer(from_bridge(bridge), bridge.tokenizer.backend_tokenizer)
 
 
 def from_bridge(bridge: "TransformerBridge") -> Transformer:
