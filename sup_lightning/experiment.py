@@ -9,10 +9,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import pandas as pd
 import yaml
 from filelock import FileLock
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -24,6 +23,9 @@ from sup_lightning.checkpoint_io import read_checkpoint
 from sup_lightning.errors import UserError
 from sup_lightning.lightning_cli import SupCLI, UntrainedCLI
 from sup_lightning.modules import ToyModel
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,16 @@ class Run:
         return self.model
 
     @property
-    def instances(self) -> pd.DataFrame:
+    def instances(self) -> "pd.DataFrame":
         """All measurements: one row for each epoch and instance."""
         if self.directory is None or not (self.directory / TABLE).is_file():
             raise FileNotFoundError(f"no {TABLE}: the run had no SuperpositionMonitor")
+        import pandas as pd
+
         return pd.read_csv(self.directory / TABLE)
 
     @property
-    def final(self) -> pd.DataFrame:
+    def final(self) -> "pd.DataFrame":
         """The measurements after the last epoch: one row for each instance, in the order of the instances axis."""
         rows = self.instances
         return rows[rows["step"] == rows["step"].max()].sort_values("instance").reset_index(drop=True)

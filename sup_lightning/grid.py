@@ -6,14 +6,17 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import yaml
 from rich.console import Console
 from rich.table import Table
 
 from sup_lightning.errors import UserError
 from sup_lightning.experiment import Run, experiment_of, train_or_load, untrained
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 USAGE = """\
 usage: sup sweep --config CONFIG --over NAME=VALUES [--over NAME=VALUES ...] [options of sup fit]
@@ -124,6 +127,8 @@ def sweep(arguments: Sequence[str]) -> None:
         label = ",".join(f"{name.rpartition('.')[2]}={value}" for name, value in point.items())
         console.print(f"[bold]{number} of {len(grid.points)}[/] {label}", highlight=False)
         rows.append(point | _measured(train_or_load(grid.options_of(point), grid.runs, label="sweep")))
+    import pandas as pd
+
     table = pd.DataFrame(rows)
     path = grid.table or _default_path(grid)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +147,7 @@ def _default_path(grid: Grid) -> Path:
     return grid.runs / experiment_of(grid.options) / f"sweep-{digest}.csv"
 
 
-def _print(console: Console, table: pd.DataFrame) -> None:
+def _print(console: Console, table: "pd.DataFrame") -> None:
     shown = Table(*[str(name).rpartition(".")[2] for name in table])
     for _, row in table.iterrows():
         shown.add_row(*[f"{value:.5g}" if isinstance(value, float) else str(value) for value in row])

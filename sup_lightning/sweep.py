@@ -2,11 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from sup_lightning.errors import did_you_mean, reject
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Values = list[float | list[float]]
 
@@ -116,6 +117,8 @@ class Sweep:
             return f"#{self.axes[axis].index(value)}"
         return f"{value:.10g}" if isinstance(value, float) else str(value)
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row for each instance, one column for each axis."""
+        import pandas as pd
+
         return pd.DataFrame(self.instances)

@@ -76,3 +76,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     code = "import sys, sup_lightning; print(*{'torch', 'lightning', 'numpy', 'matplotlib'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == ""
+
+
+def test_training_loads_no_library_of_the_studies() -> None:
+    """pandas alone is 60 MB, in every process of a training run."""
+    code = (
+        "import sys, sup_lightning.lightning_cli; print(*{'pandas', 'sklearn', 'transformer_lens'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == ""

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -125,6 +124,8 @@ class SuperpositionMonitor(Callback):
         """Rows that a killed run wrote after the checkpoint would stand there twice."""
         path = self._table(trainer)
         if path is not None and path.is_file():
+            import pandas as pd
+
             rows = pd.read_csv(path)
             rows[rows["step"] <= trainer.global_step].to_csv(path, index=False)
 
@@ -132,6 +133,8 @@ class SuperpositionMonitor(Callback):
         path = self._table(trainer)
         if path is None:
             return
+        import pandas as pd
+
         rows = sweep.table()
         rows.insert(0, "instance", range(len(rows)))
         rows.insert(0, "step", trainer.global_step)
