@@ -11,12 +11,12 @@ from typing import Literal, TypeVar, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from sup_lightning.errors import UserError, reject, require_positive
 from sup_lightning.functional.keyed_random import keyed_normal
 from sup_lightning.nn.activations import get_activation, has_mid_layernorm
 from sup_lightning.nn.linear_cross_entropy import linear_cross_entropy, token_losses
+from sup_lightning.nn.recomputation import in_parts, run_in_parts
 
 Number = TypeVar("Number", int, float)
 
@@ -131,11 +131,7 @@ class MLP(nn.Module):
             return self._forward(x)
         if not self.recompute:
             return self._for_training(x)
-        ran = [
-            checkpoint(self._for_training, part, use_reentrant=False, preserve_rng_state=False)
-            for part in self._parts(x)
-        ]
-        return torch.cat(ran).view_as(x)
+        return in_parts(self._for_training, self._weights, x, self._tokens_held(x))
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.fc_out(self.hook_post(self._post(x)))
@@ -147,18 +143,17 @@ class MLP(nn.Module):
 
     def _post_in_parts(self, x: Tensor) -> Tensor:
         """The same, without ever holding what comes before the activation for all tokens at once."""
-        post, start = None, 0
-        for part in self._parts(x):
-            values = self._post(part)
-            post = values.new_empty(x.shape[:-1].numel(), self.d_mlp) if post is None else post
-            post[start : start + len(values)] = values
-            start += len(values)
-        assert post is not None
-        return post.view(*x.shape[:-1], self.d_mlp)
+        return run_in_parts(self._post, x.flatten(0, -2), self._tokens_held(x)).view(*x.shape[:-1], self.d_mlp)
 
-    def _parts(self, x: Tensor) -> Sequence[Tensor]:
-        """The tokens, as many at a time as may be held, `[n, d_model]` each."""
-        return x.flatten(0, -2).split(max(1, neurons_held(x.device.type) // self.d_mlp))
+    def _tokens_held(self, x: Tensor) -> int:
+        """How many tokens' neurons may be held at once."""
+        return max(1, neurons_held(x.device.type) // self.d_mlp)
+
+    def _weights(self) -> list[Tensor]:
+        """What is trained, as the layers hold it now: a sharded model has other tensors in each pass."""
+        layers: list[nn.Module] = [self.fc_in, self.fc_out, *([] if self.ln is None else [self.ln])]
+        weights = [getattr(layer, name) for layer in layers for name in ("weight", "bias")]
+        return [weight for weight in weights if weight.requires_grad]
 
 
 class Block(nn.Module):
