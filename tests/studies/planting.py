@@ -1,6 +1,9 @@
 """Runs whose weights are made by hand, so that the truth is known and a study's verdict can be held to it."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,19 @@ from sup_lightning.callbacks.superposition import TABLE, measure
 from sup_lightning.experiment import Run, options_of, untrained
 from sup_lightning.modules import ToyModel
 from sup_lightning.studies.study import CONFIGS, Answer, Size, Study
+
+
+@cache
+def _pristine(options: tuple[str, ...]) -> Run:
+    """Half a second of parsing, once for all tests of a process that ask for the same options."""
+    return untrained(options)
+
+
+def _built(options: tuple[str, ...]) -> Run:
+    """Model and data of these options that a test may change; the trainer is that of all others."""
+    built = _pristine(options)
+    return replace(built, model=deepcopy(built.model), data=deepcopy(built.data))
+
 
 FEW_ROWS = {"val_batch_size": 4096, "val_batches": 4}
 
@@ -33,7 +49,7 @@ def planted(
         config = CONFIGS / "experiment" / f"{experiment}.yaml"
         options = options_of(config, *study.overlays(experiment, size), **study.overrides(experiment))
         options += options_of(config, **overrides)[1:]
-        built = untrained([*options, "--trainer.enable_progress_bar=false"])
+        built = _built((*options, "--trainer.enable_progress_bar=false"))
         with torch.no_grad():
             plant(experiment, built.model)
         built.trainer.validate(built.model, built.data, verbose=False)
