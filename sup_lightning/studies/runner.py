@@ -132,7 +132,8 @@ def _results(study: Study, settings: Settings, answer: Answer, runs: dict[str, R
         "tables": [f"tables/{name}.csv" for name in answer.tables],
         "experiments": [_experiment(name, run, study, settings) for name, run in runs.items()],
         "command": _command(study, settings),
-        "record": run_record(settings.seed),
+        # The command as it was typed has the machine's folders in it, which give nobody the same answer.
+        "record": run_record(settings.seed) | {"command": _command(study, settings)},
         "date": datetime.now(UTC).date().isoformat(),
     }
 

@@ -64,8 +64,10 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(Size.QUICK, seed=3, runs=tmp_path / "runs")
 
 
-def test_study_is_written_down(settings: Settings) -> None:
+def test_study_is_written_down(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["sup", "study", "M01", "--runs", str(settings.runs)])
     folder = run_study(SmallStudy(), settings)
+    assert str(settings.runs) not in (folder / "results.json").read_text()  # the folders of a machine are its own
     results = json.loads((folder / "results.json").read_text())
     assert results["verdict"] == "supported"
     assert results["claims"][0]["holds"] == ["-inf", 1.0]
