@@ -124,18 +124,3 @@ def kinked_features(rows: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         The weights `[..., n_features, n_hidden]` and biases `[..., n_hidden]`.
     """
     return directions, -torch.einsum("kf,...fk->...k", rows, directions)
-
-
-def growth_exponent(size: Tensor, count: Tensor) -> Tensor:
-    """The exponent a of count ~ size^a, by least squares on logarithms, `[...]`; NaN if a count is 0.
-
-    Args:
-        size: `[n_sizes]`, for instance widths.
-        count: `[n_sizes, ...]`, for instance of functions computed.
-
-    >>> round(growth_exponent(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([3.0, 12.0, 48.0])).item(), 4)
-    2.0
-    """
-    x = size.log() - size.log().mean()
-    y = torch.where(count > 0, count, torch.nan).log()
-    return torch.einsum("s,s...->...", x.to(y), y) / x.square().sum()

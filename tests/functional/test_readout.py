@@ -7,7 +7,6 @@ import torch
 from sup_lightning.functional.readout import (
     explained_variance,
     fit_readout,
-    growth_exponent,
     kinked_features,
     train_readout,
 )
@@ -76,11 +75,3 @@ def test_random_neurons_start_to_fire_at_their_rows() -> None:
     weights, bias = kinked_features(rows, directions)
     at_rows = rows @ weights + bias.unsqueeze(-2)  # [2, row, neuron]
     torch.testing.assert_close(at_rows.diagonal(dim1=-2, dim2=-1), torch.zeros(2, 6), atol=1e-6, rtol=0)
-
-
-def test_growth_exponent() -> None:
-    size = torch.tensor([2.0, 4.0, 8.0])
-    count = torch.stack([3 * size**1.5, 5 * size, torch.tensor([0.0, 1.0, 2.0])], dim=1)
-    found = growth_exponent(size, count)
-    torch.testing.assert_close(found[:2], torch.tensor([1.5, 1.0]))
-    assert found[2].isnan()

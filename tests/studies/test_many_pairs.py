@@ -68,13 +68,13 @@ def built_weights(n: int, width: int, n_pairs: int) -> tuple[Tensor, Tensor]:
     return W, torch.zeros(width)
 
 
-def found(folder: Path, n_pairs: int) -> Answer:
-    """Networks that carry all features and compute so many maxima; with sums as outputs, the same neurons."""
+def found(folder: Path, n_pairs: dict[int, int]) -> Answer:
+    """Networks that carry all features and compute so many maxima, by their width; with sums, the same neurons."""
 
     def plant(experiment: str, model: ToyModel) -> None:
         net = model.net
         width, p = net.n_hidden, model.sweep.values("feature_probability", 1.0)
-        W, b = built_weights(8, width, n_pairs)
+        W, b = built_weights(8, width, n_pairs[width])
         for k in range(net.n_instances):
             x = uniform(8, p[k])[:4096]
             net.W_in[k], net.b_in[k] = W, b  # type: ignore[index]
@@ -91,19 +91,27 @@ def test_what_beats_the_naive_network(tmp_path: Path, monkeypatch: pytest.Monkey
     """As if the naive network had but six neurons: networks of 14 then beat it, and compute six maxima more."""
     honest = many_pairs.best_built
     monkeypatch.setattr(many_pairs, "best_built", lambda x, y, width: honest(x, y, 6))
-    result = found(tmp_path, n_pairs=12)
+    result = found(tmp_path, n_pairs={8: 0, 14: 6, 20: 12})
     assert [claim.outcome for claim in result.claims[:2]] == [Outcome.SUPPORTED] * 2
     assert result.claims[3].outcome != Outcome.NOT_SUPPORTED
     read = result.tables["intermediates"].set_index("feature_probability")["trained_on_sums"]
     assert read[0.1] == pytest.approx(6 / 28, abs=0.02)  # six neurons that hold a pair each
     assert result.claims[1].effect == 6
+    assert result.claims[2].effect == 1  # none is shared, and the claim does not hold
+    assert result.claims[2].outcome == Outcome.NOT_SUPPORTED
 
 
 def test_the_naive_network_does_not_beat_itself(tmp_path: Path) -> None:
-    result = found(tmp_path, n_pairs=0)
+    result = found(tmp_path, n_pairs={8: 0, 14: 0, 20: 0})
     assert [claim.outcome for claim in result.claims[:2]] == [Outcome.NOT_SUPPORTED] * 2
     assert result.claims[3].outcome == Outcome.NOT_SUPPORTED
     assert (result.tables["functions"]["maxima"] == 0).all()
+
+
+def test_neurons_that_add_more_than_one_maximum(tmp_path: Path) -> None:
+    result = found(tmp_path, n_pairs={8: 0, 14: 2, 20: 12})
+    assert result.claims[2].effect == pytest.approx(10 / 6)
+    assert result.claims[2].outcome == Outcome.SUPPORTED
 
 
 def test_built_neurons_have_the_width() -> None:

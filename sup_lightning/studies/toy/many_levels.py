@@ -12,9 +12,9 @@ from torch import Tensor
 from sup_lightning.data import LevelOneHot, SyntheticFeatures
 from sup_lightning.errors import reject
 from sup_lightning.experiment import Run
+from sup_lightning.functional.counting import growth_exponent
 from sup_lightning.functional.intervals import bootstrap_interval, seed_interval
 from sup_lightning.functional.naive import level_neurons, naive_loss, naive_n_exact
-from sup_lightning.functional.readout import growth_exponent
 from sup_lightning.nn import ComputationModel
 from sup_lightning.nn.activations import ToyActivationName
 from sup_lightning.studies.study import Answer, Picture, Study
