@@ -75,7 +75,8 @@ class NeuronMonitor(Callback):
             if layer not in self.layers:
                 self.layers[layer] = LayerRecord(activations.shape[-1], self).to(activations.device)
             whole = bool(real.all())  # then nothing has to be copied
-            self.layers[layer].update(*((each if whole else each[real]) for each in (activations, batch.tokens)))
+            windows = batch.step * len(real) + torch.arange(len(real), device=real.device)
+            self.layers[layer].update(*(each if whole else each[real] for each in (activations, batch.tokens, windows)))
         self._seen.clear()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -129,11 +130,11 @@ class LayerRecord(nn.Module):
         self.dead = DeadFraction(d_mlp)
         self.top = TopExamples(n_shown, settings.n_examples, BEFORE, AFTER)
 
-    def update(self, activations: Tensor, tokens: Tensor) -> None:
-        """Add a batch: `[B, T, d_mlp]` activations of `[B, T]` tokens."""
+    def update(self, activations: Tensor, tokens: Tensor, windows: Tensor) -> None:
+        """Add a batch: `[B, T, d_mlp]` activations of `[B, T]` tokens, and the `[B]` numbers of the windows."""
         for metric in (self.kurtosis, self.rotated, self.dead):
             metric.update(activations)
-        self.top.update(activations[..., self.shown], tokens)
+        self.top.update(activations[..., self.shown], tokens, windows)
 
     def measure(self) -> dict[str, Tensor]:
         """The layer's scalars, over all ranks."""

@@ -5,6 +5,8 @@ activations mixes many neurons and is nearly Gaussian (kurtosis 3). The differen
 privileged (Elhage et al. 2023, "Privileged Bases in the Transformer Residual Stream").
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -42,21 +44,34 @@ def power_sums(activations: Tensor) -> Tensor:
     return sums
 
 
-def kurtosis_from_power_sums(sums: Tensor) -> Tensor:
-    """Kurtosis m₄ / m₂² of each neuron (3 for a Gaussian), NaN for one that is constant.
+class Moments(NamedTuple):
+    """Each `[n_neurons]` float64; skewness and kurtosis (3 for a Gaussian) are NaN for a constant neuron."""
 
-    In float64 the error is about 1e-16 (mean / standard deviation)⁴.
+    mean: Tensor
+    variance: Tensor
+    skewness: Tensor
+    kurtosis: Tensor
+
+
+def moments_from_power_sums(sums: Tensor) -> Moments:
+    """Mean, variance m₂, skewness m₃ / m₂^(3/2) and kurtosis m₄ / m₂² of each neuron.
+
+    In float64 the error of the kurtosis is about 1e-16 (mean / standard deviation)⁴.
 
     Args:
         sums: `[5, n_neurons]` of `power_sums`.
-
-    Returns:
-        `[n_neurons]` float64.
     """
     mean, x2, x3, x4 = sums[1:] / sums[0]
     variance = x2 - mean**2
+    varies = variance > 1e-12 * x2
+    third = x3 - 3 * mean * x2 + 2 * mean**3
     fourth = x4 - 4 * mean * x3 + 6 * mean**2 * x2 - 3 * mean**4
-    return torch.where(variance > 1e-12 * x2, fourth / variance**2, torch.nan)
+    return Moments(
+        mean,
+        variance,
+        torch.where(varies, third / variance.clamp(min=0) ** 1.5, torch.nan),
+        torch.where(varies, fourth / variance**2, torch.nan),
+    )
 
 
 def kurtosis(activations: Tensor) -> Tensor:
@@ -71,7 +86,7 @@ def kurtosis(activations: Tensor) -> Tensor:
     >>> kurtosis(torch.tensor([[0.0, 1.0], [0.0, -1.0], [0.0, 1.0], [4.0, -1.0]]))
     tensor([2.3333, 1.0000], dtype=torch.float64)
     """
-    return kurtosis_from_power_sums(power_sums(activations))
+    return moments_from_power_sums(power_sums(activations)).kurtosis
 
 
 def random_directions(n_neurons: int, seed: int = 0) -> Tensor:

@@ -9,24 +9,17 @@ from torchmetrics import Metric
 from sup_lightning.functional import selectivity
 
 
-class Kurtosis(Metric):
-    """Kurtosis of each neuron, `[n_neurons]` float64 (3 for a Gaussian, NaN for a constant one).
+class PowerSums(Metric):
+    """Count and sums of the first four powers of each neuron: what its moments are made of. 40 bytes a neuron.
 
     Args:
         n_neurons: Size of the last dimension of the activations.
         kwargs: Arguments of `torchmetrics.Metric`.
-
-    >>> metric = Kurtosis(n_neurons=2)
-    >>> for batch in torch.tensor([[[0.0, 1.0], [0.0, -1.0]], [[0.0, 1.0], [4.0, -1.0]]]):
-    ...     metric.update(batch)
-    >>> metric.compute()
-    tensor([2.3333, 1.0000], dtype=torch.float64)
     """
 
     is_differentiable = False
     higher_is_better = None
     full_state_update = False
-    plot_lower_bound = 1.0
     power_sums: Tensor
 
     def __init__(self, n_neurons: int, **kwargs: Any) -> None:
@@ -37,9 +30,40 @@ class Kurtosis(Metric):
         """Add a batch of activations `[..., n_neurons]`."""
         self.power_sums += selectivity.power_sums(activations)
 
+    def moments(self) -> selectivity.Moments:
+        """The moments over everything seen by all ranks."""
+        return selectivity.moments_from_power_sums(self.power_sums)
+
+
+class NeuronMoments(PowerSums):
+    """Mean, variance, skewness and kurtosis of each neuron, `functional.selectivity.Moments`.
+
+    >>> metric = NeuronMoments(n_neurons=2)
+    >>> metric.update(torch.tensor([[0.0, 1.0], [0.0, 3.0], [3.0, 5.0]]))
+    >>> metric.compute().mean
+    tensor([1., 3.], dtype=torch.float64)
+    """
+
+    def compute(self) -> selectivity.Moments:
+        """Moments over everything seen."""
+        return self.moments()
+
+
+class Kurtosis(PowerSums):
+    """Kurtosis of each neuron, `[n_neurons]` float64 (3 for a Gaussian, NaN for a constant one).
+
+    >>> metric = Kurtosis(n_neurons=2)
+    >>> for batch in torch.tensor([[[0.0, 1.0], [0.0, -1.0]], [[0.0, 1.0], [4.0, -1.0]]]):
+    ...     metric.update(batch)
+    >>> metric.compute()
+    tensor([2.3333, 1.0000], dtype=torch.float64)
+    """
+
+    plot_lower_bound = 1.0
+
     def compute(self) -> Tensor:
         """Kurtosis over everything seen."""
-        return selectivity.kurtosis_from_power_sums(self.power_sums)
+        return self.moments().kurtosis
 
 
 class RotatedKurtosis(Kurtosis):

@@ -104,7 +104,7 @@ def test_a_table_shows_text_as_it_is() -> None:
     ids = tokenizer.encode("a|b *c* <d>").ids
     tokens = torch.full((2, 1, 11), OUTSIDE)
     tokens[0, 0, 5:] = torch.tensor(ids[:6])
-    examples = Examples(torch.tensor([[1.5], [-torch.inf]]), tokens)
+    examples = Examples(torch.tensor([[1.5], [-torch.inf]]), torch.zeros(2, 1), torch.zeros(2, 1), tokens)
     assert examples_table(examples, [7], tokenizer).splitlines()[2:] == ["| 7 | 1.50 | a&#124;b**·**&#42;c |"]
 
 

@@ -46,8 +46,8 @@ def brute_force_examples(k: int) -> tuple[Tensor, Tensor]:
 
 def test_top_examples_equal_a_sort() -> None:
     metric = TopExamples(20, k=4, before=2, after=1)
-    for activations, tokens in zip(ACTIVATIONS.split(5), TOKENS.split(5), strict=True):
-        metric.update(activations, tokens)
+    for parts in zip(ACTIVATIONS.split(5), TOKENS.split(5), torch.arange(12).split(5), strict=True):
+        metric.update(*parts)
     expected, contexts = brute_force_examples(4)
     found = metric.compute()
     assert torch.equal(found.activations, expected)
@@ -56,7 +56,7 @@ def test_top_examples_equal_a_sort() -> None:
 
 def test_few_windows_leave_places_empty() -> None:
     metric = TopExamples(20, k=4)
-    metric.update(ACTIVATIONS[:3], TOKENS[:3])
+    metric.update(ACTIVATIONS[:3], TOKENS[:3], torch.arange(3))
     found = metric.compute()
     assert torch.isfinite(found.activations).all(dim=1).tolist() == [True, True, True, False]
     assert (found.tokens[3] == OUTSIDE).all()
@@ -69,7 +69,7 @@ def _rank(rank: int, file: str) -> None:
     for metric in metrics:
         metric.update(share)
     top = TopExamples(20, k=4, before=2, after=1)
-    top.update(share, tokens)
+    top.update(share, tokens, torch.arange(12)[rank::2])
     expected = [selectivity.kurtosis(ACTIVATIONS), selectivity.rotated_kurtosis(ACTIVATIONS)]
     expected.append(selectivity.dead_fraction(ACTIVATIONS, 10.0))
     for metric, value in zip(metrics, expected, strict=True):
