@@ -1,4 +1,4 @@
-"""What can be read off activations: held-out R² of a linear probe and of one that is not (scikit-learn)."""
+"""What can be read off activations: held-out R² and AUC of linear probes, and R² of one that is not (scikit-learn)."""
 
 import warnings
 from typing import Literal
@@ -53,6 +53,39 @@ def probe_r2(activations: Tensor, targets: Tensor, probe: Probe = "linear", seed
     spread = (held_out - held_out.mean(dim=0)).square().sum(dim=0)
     r2 = 1 - (held_out - predicted).square().sum(dim=0) / spread
     return r2.where(spread > 0, torch.nan).to(activations.dtype)
+
+
+def probe_weights(activations: Tensor, labels: Tensor) -> Tensor:
+    """Weights of a logistic regression of two classes on standardised activations, `[width]`; penalty |w|²/2.
+
+    Args:
+        activations: `[rows, width]`.
+        labels: `[rows]` bool.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    x = _standardised(activations.double(), len(activations))
+    return torch.from_numpy(LogisticRegression(max_iter=1000).fit(x.numpy(), labels.numpy()).coef_[0])
+
+
+def probe_auc(activations: Tensor, labels: Tensor, held_out: Tensor, held_out_labels: Tensor) -> float:
+    """Area under the ROC curve of that probe on held-out rows: .5 is chance, 1 tells every pair apart.
+
+    Args:
+        activations: `[rows, width]`, fitted to.
+        labels: `[rows]` bool.
+        held_out: `[held_out_rows, width]`.
+        held_out_labels: `[held_out_rows]` bool.
+
+    >>> x, y = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 2 == 0
+    >>> round(probe_auc(x + y[:, None], y, x + y[:, None], y), 2), probe_auc(x, y, x * 0, y)
+    (0.92, 0.5)
+    """
+    from sklearn.metrics import roc_auc_score
+
+    scale = activations.double().std(dim=0)
+    weights = probe_weights(activations, labels) / scale.where(scale > 1e-12, 1.0)
+    return float(roc_auc_score(held_out_labels.numpy(), (held_out.double() @ weights).numpy()))
 
 
 def _standardised(values: Tensor, half: int) -> Tensor:
