@@ -36,6 +36,7 @@ MODULES = {
     "X02": "counterexamples.no_discrete_number",
     "X03": "counterexamples.non_decomposable",
     "X04": "counterexamples.feature_sets",
+    "N03": "neurons.all_neurons",
     "O01": "open.place_of_a_rare_feature",
 }
 """The module of each study below `sup_lightning.studies`; it holds one subclass of Study with that id."""
