@@ -1,4 +1,4 @@
-"""Where batches come from: synthetic features and text, as functions of (seed, step)."""
+"""Where batches come from: synthetic features, synthetic sequences and text, as functions of (seed, step)."""
 
 from sup_lightning.data.composed_tasks import Composed, GroupSums
 from sup_lightning.data.features import (
@@ -14,6 +14,7 @@ from sup_lightning.data.language import TextData
 from sup_lightning.data.level_tasks import LevelOneHot
 from sup_lightning.data.pair_tasks import PairTask
 from sup_lightning.data.rings import RingBumps
+from sup_lightning.data.sequence_laws import RepeatedBlocks, SequenceLaw, SubsetMaps
 from sup_lightning.data.shards import verify_shards
 from sup_lightning.data.skip_trigrams import SkipTrigramContexts, SkipTrigrams
 from sup_lightning.data.streaming import StreamedText
@@ -22,6 +23,7 @@ from sup_lightning.data.synthetic import SyntheticFeatures, ToyBatch, ToyChunk
 from sup_lightning.data.table_tasks import TableLookup
 from sup_lightning.data.tasks import AbsoluteValue, Identity, Square, Task
 from sup_lightning.data.text import Document, HubText, LocalText, StdlibText, TextSource
+from sup_lightning.data.token_sequences import SequenceBatch, TokenSequences
 from sup_lightning.data.two_bases import TwoBases
 from sup_lightning.data.values import ConstantValue, DiscreteValues, SignedValues, UniformValues, ValueLaw
 from sup_lightning.data.windows import TextBatch
@@ -45,8 +47,11 @@ __all__ = [
     "LevelOneHot",
     "LocalText",
     "PairTask",
+    "RepeatedBlocks",
     "RingBumps",
     "SampledLabel",
+    "SequenceBatch",
+    "SequenceLaw",
     "SignedValues",
     "SkipTrigramContexts",
     "SkipTrigrams",
@@ -54,12 +59,14 @@ __all__ = [
     "Square",
     "StdlibText",
     "StreamedText",
+    "SubsetMaps",
     "SyntheticFeatures",
     "TableLookup",
     "Task",
     "TextBatch",
     "TextData",
     "TextSource",
+    "TokenSequences",
     "ToyBatch",
     "ToyChunk",
     "TwoBases",

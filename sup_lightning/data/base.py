@@ -41,3 +41,11 @@ class SupData(LightningDataModule):
 
     def __str__(self) -> str:
         return type(self).__name__
+
+
+def describe(part: Any) -> str:
+    """A distribution, value law, task or law of sequences with its settings, as text."""
+    if not hasattr(part, "__dict__"):
+        return repr(part)
+    settings = ", ".join(f"{name}={describe(value)}" for name, value in sorted(vars(part).items()))
+    return f"{type(part).__name__}({settings})"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sup_lightning.data.base import SupData
+from sup_lightning.data.base import SupData, describe
 from sup_lightning.data.features import FeatureDistribution, IndependentFeatures
 from sup_lightning.data.stream import Slot, StepStream
 from sup_lightning.data.tasks import Identity, Task
@@ -149,8 +149,8 @@ class SyntheticFeatures(SupData):
     def settings(self) -> dict[str, Any]:
         return {
             "feature_probability": self.feature_probability.tolist(),
-            "features": _describe(self.features),
-            "task": _describe(self.task),
+            "features": describe(self.features),
+            "task": describe(self.task),
             "batch_size": self.batch_size,
         }
 
@@ -205,14 +205,6 @@ class SyntheticFeatures(SupData):
         n_distinct = len(self._distinct_probability)
         shape = (n_distinct, self.sweep.n_points // n_distinct, self.sweep.n_seeds, *values.shape[2:])
         return values.unsqueeze(1).expand(shape).flatten(0, 2).mT
-
-
-def _describe(part: Any) -> str:
-    """A distribution, value law or task with its settings, as text."""
-    if not hasattr(part, "__dict__"):
-        return repr(part)
-    settings = ", ".join(f"{name}={_describe(value)}" for name, value in sorted(vars(part).items()))
-    return f"{type(part).__name__}({settings})"
 
 
 class ValidationRows:

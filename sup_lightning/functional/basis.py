@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sup_lightning.errors import require_positive
 from sup_lightning.functional.keyed_random import keyed_normal
+from sup_lightning.functional.rotations import haar
 from sup_lightning.functional.selectivity import kurtosis, rotated_kurtosis
 
 
@@ -96,9 +97,7 @@ def random_rotations(n_hidden: int, n_rotations: int, seed: int = 0) -> Tensor:
     True
     """
     require_positive(n_hidden=n_hidden, n_rotations=n_rotations)
-    gaussian = keyed_normal("rotations", [seed], 0, (n_rotations, n_hidden, n_hidden))[0].double()
-    q, r = torch.linalg.qr(gaussian)
-    return q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # signs as in Mezzadri 2007: else not uniform
+    return haar(keyed_normal("rotations", [seed], 0, (n_rotations, n_hidden, n_hidden))[0].double())
 
 
 def plane_rotations(n_rotations: int) -> Tensor:

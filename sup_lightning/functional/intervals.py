@@ -83,7 +83,8 @@ def document_interval(
         n_resamples: Bootstrap samples; the same ones in every call.
 
     Returns:
-        The statistic with all weights 1, low and high end; the ends are NaN below 6 documents.
+        The statistic with all weights 1, low and high end; the ends are NaN below 6 documents, and where the statistic
+        is undefined (NaN) for more than 1 - level of the resamples.
 
     >>> values = torch.tensor([0.0, 0.0, 1.0, 1.0])
     >>> document_interval(lambda weight: float(weight @ values.double() / weight.sum()), torch.tensor([0, 0, 1, 1]))
@@ -97,6 +98,8 @@ def document_interval(
     random = np.random.default_rng(0)
     drawn = random.multinomial(n_documents, np.full(n_documents, 1 / n_documents), size=n_resamples)
     resampled = [float(statistic(torch.from_numpy(weights)[place].double())) for weights in drawn]
+    if np.isnan(resampled).mean() > 1 - level:
+        return effect, float("nan"), float("nan")
     low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return effect, float(low), float(high)
 

@@ -1,6 +1,7 @@
 """What a measurement gives where there is nothing to find: data whose meaning is taken away, and all else kept.
 
-A rotation of the neuron basis is `functional.selectivity.random_directions`; initial weights are a model's own.
+A random basis is `rotations.random_rotation`, of all neurons, or `selectivity.random_directions`; initial weights are a
+model's own.
 """
 
 import torch
@@ -21,22 +22,29 @@ def shuffled_within(values: Tensor, groups: Tensor, seed: int = 0) -> Tensor:
     tensor([1, 2, 3, 9])
     """
     random = keyed_uniform("shuffled labels", [seed], 0, (len(values),))[0].to(values.device)
-    given, taken = groups.argsort(stable=True), random.argsort()
+    given, taken = groups.argsort(stable=True), random.argsort(stable=True)
     taken = taken[groups[taken].argsort(stable=True)]
     shuffled = torch.empty_like(values)
     shuffled[given] = values[taken]
     return shuffled
 
 
-def shuffled_tokens(tokens: Tensor, seed: int = 0) -> Tensor:
+def shuffled_tokens(tokens: Tensor, windows: Tensor, seed: int = 0) -> Tensor:
     """The tokens of each window in another order: their frequencies stay, their context goes.
+
+    The order is a function of the window's number and the seed, whatever the batch.
 
     Args:
         tokens: `[B, T]`.
-        seed: Picks the order.
+        windows: `[B]` int64, the number of each window in the text.
+        seed: Picks the orders.
+
+    >>> shuffled_tokens(torch.arange(4).expand(2, 4), torch.tensor([0, 1])).sort().values
+    tensor([[0, 1, 2, 3],
+            [0, 1, 2, 3]])
     """
-    order = keyed_uniform("shuffled tokens", [seed], 0, tuple(tokens.shape))[0].to(tokens.device).argsort(dim=1)
-    return tokens.gather(1, order)
+    random = keyed_uniform("shuffled tokens", windows.tolist(), seed, [tokens.shape[1]])
+    return tokens.gather(1, random.to(tokens.device).argsort(dim=1, stable=True))
 
 
 def gaussian_like(vectors: Tensor, seed: int = 0) -> Tensor:

@@ -10,13 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sup_lightning.functional.chunking import row_chunks
 from sup_lightning.functional.keyed_random import keyed_normal
+from sup_lightning.functional.rotations import FULL_ROTATION, haar
 
-FULL_ROTATION = 4096
-"""Up to this many neurons the whole space is rotated; beyond, only some directions are taken."""
 SOME_DIRECTIONS = 256
-CHUNK = 2**22
-"""Most activations held in float64 at once."""
+"""So many random directions are taken of spaces too large to rotate."""
 
 
 def power_sums(activations: Tensor) -> Tensor:
@@ -34,8 +33,8 @@ def power_sums(activations: Tensor) -> Tensor:
     flat = activations.flatten(end_dim=-2)
     n_rows, n_neurons = flat.shape
     sums = torch.zeros(5, n_neurons, dtype=torch.float64, device=flat.device)
-    for part in flat.split(max(1, CHUNK // n_neurons)):
-        x = part.double()
+    for rows in row_chunks(n_rows, n_neurons):
+        x = flat[rows].double()
         power = torch.ones_like(x)
         for order in range(1, 5):
             power = power * x
@@ -93,7 +92,7 @@ def random_directions(n_neurons: int, seed: int = 0) -> Tensor:
     """Random orthonormal directions in activation space, uniformly distributed.
 
     All `n_neurons` of a rotation up to `FULL_ROTATION` neurons; `SOME_DIRECTIONS` of it beyond, where the whole would
-    cost more than the model.
+    cost more than the model (`rotations.random_rotation` is a whole one, in blocks).
 
     Args:
         n_neurons: Dimensions of the space.
@@ -107,9 +106,7 @@ def random_directions(n_neurons: int, seed: int = 0) -> Tensor:
     True
     """
     n_directions = n_neurons if n_neurons <= FULL_ROTATION else SOME_DIRECTIONS
-    gaussian = keyed_normal("rotation", [seed], 0, [n_neurons, n_directions])[0].double()
-    q, r = torch.linalg.qr(gaussian)
-    return (q * r.diagonal().sign()).float()  # signs as in Mezzadri 2007: else not uniform
+    return haar(keyed_normal("rotation", [seed], 0, [n_neurons, n_directions])[0].double()).float()
 
 
 def rotated_kurtosis(activations: Tensor, seed: int = 0) -> Tensor:

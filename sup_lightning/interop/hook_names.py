@@ -31,7 +31,8 @@ class Place(NamedTuple):
     read: Callable[[Any, Tensor], Tensor]
 
 
-def _as_is(module: nn.Module, x: Tensor) -> Tensor:
+def as_is(module: nn.Module, x: Tensor) -> Tensor:
+    """What is on that side of the module, itself."""
     return x
 
 
@@ -61,10 +62,10 @@ def _pattern(attn: Attention, x: Tensor) -> Tensor:
 
 def _layernorm(name: str, module: str) -> dict[str, Place]:
     return {
-        f"{name}.hook_in": Place(module, "input", _as_is),
+        f"{name}.hook_in": Place(module, "input", as_is),
         f"{name}.hook_scale": Place(module, "input", _scale),
         f"{name}.hook_normalized": Place(module, "input", _normalized),
-        f"{name}.hook_out": Place(module, "output", _as_is),
+        f"{name}.hook_out": Place(module, "output", as_is),
     }
 
 
@@ -74,29 +75,29 @@ def places(net: Transformer) -> dict[str, Place]:
     `hook_pos_embed` has no place: our positions are added without a module of their own.
     """
     heads = partial(_heads, n_heads=net.n_heads)
-    found = {"hook_embed": Place("tok_embed", "output", _as_is)}
+    found = {"hook_embed": Place("tok_embed", "output", as_is)}
     for index in range(net.n_layers):
         block, layer = f"blocks.{index}", f"layers.{index}"
         found |= {
-            f"{block}.hook_resid_pre": Place(layer, "input", _as_is),
+            f"{block}.hook_resid_pre": Place(layer, "input", as_is),
             **_layernorm(f"{block}.ln1", f"{layer}.ln1"),
             **{f"{block}.attn.hook_{part}": Place(f"{layer}.attn.{part}", "output", heads) for part in "qkv"},
             f"{block}.attn.hook_pattern": Place(f"{layer}.attn", "input", _pattern),
             f"{block}.attn.hook_z": Place(f"{layer}.attn.o", "input", heads),
-            f"{block}.hook_attn_out": Place(f"{layer}.attn", "output", _as_is),
+            f"{block}.hook_attn_out": Place(f"{layer}.attn", "output", as_is),
         }
         if not net.attn_only:
             found |= {
-                f"{block}.hook_resid_mid": Place(f"{layer}.ln2", "input", _as_is),
+                f"{block}.hook_resid_mid": Place(f"{layer}.ln2", "input", as_is),
                 **_layernorm(f"{block}.ln2", f"{layer}.ln2"),
-                f"{block}.mlp.hook_pre": Place(f"{layer}.mlp.fc_in", "output", _as_is),
-                f"{block}.mlp.hook_post": Place(f"{layer}.mlp.hook_post", "output", _as_is),
-                f"{block}.hook_mlp_out": Place(f"{layer}.mlp", "output", _as_is),
+                f"{block}.mlp.hook_pre": Place(f"{layer}.mlp.fc_in", "output", as_is),
+                f"{block}.mlp.hook_post": Place(f"{layer}.mlp.hook_post", "output", as_is),
+                f"{block}.hook_mlp_out": Place(f"{layer}.mlp", "output", as_is),
             }
         if net.activation == "solu_ln" and not net.attn_only:
             found |= _layernorm(f"{block}.mlp.ln", f"{layer}.mlp.ln")
-        found[f"{block}.hook_resid_post"] = Place(layer, "output", _as_is)
-    return found | _layernorm("ln_final", "ln_out") | {"hook_unembed": Place("head", "output", _as_is)}
+        found[f"{block}.hook_resid_post"] = Place(layer, "output", as_is)
+    return found | _layernorm("ln_final", "ln_out") | {"hook_unembed": Place("head", "output", as_is)}
 
 
 def canonical(name: str) -> str:

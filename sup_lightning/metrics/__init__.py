@@ -2,7 +2,7 @@
 
 from sup_lightning.metrics.basis import AlignmentAboveRandom, ParticipationAboveRandom
 from sup_lightning.metrics.class_sums import ClassSums, PositionMeans
-from sup_lightning.metrics.covariance import Covariance, CrossMoments
+from sup_lightning.metrics.covariance import ClassCovariances, Covariance, CrossMoments
 from sup_lightning.metrics.dimensionality import (
     DimensionsPerFeature,
     FeatureDimensionality,
@@ -23,6 +23,7 @@ from sup_lightning.metrics.top_examples import ExamplesByStrength, TopExamples
 __all__ = [
     "ActivationHistogram",
     "AlignmentAboveRandom",
+    "ClassCovariances",
     "ClassSums",
     "CoFiring",
     "Covariance",

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from sup_lightning.functional.chunking import row_chunks
+
 
 class Sums(NamedTuple):
     """What `functional.class_statistics` takes.
@@ -59,11 +61,16 @@ class ClassSums(Metric):
             activations: `[..., d]`.
             classes: `[...]` int64.
         """
-        counted = classes.flatten() >= 0
-        x, label = activations.flatten(end_dim=-2)[counted].double(), classes.flatten()[counted]
-        self.count += torch.bincount(label, minlength=len(self.count))
-        self.first.index_add_(0, label, x)
-        self.second += x.T @ x if self.products else x.square().sum(dim=0)
+        flat, labels = activations.flatten(end_dim=-2), classes.flatten()
+        for rows in row_chunks(*flat.shape):
+            counted = labels[rows] >= 0
+            x, label = flat[rows][counted].double(), labels[rows][counted]
+            self.count += torch.bincount(label, minlength=len(self.count))
+            self.first.index_add_(0, label, x)
+            if self.products:
+                self.second.addmm_(x.T, x)
+            else:
+                self.second += x.square().sum(dim=0)
 
     def compute(self) -> Sums:
         """Sums over everything seen."""
@@ -97,7 +104,7 @@ class PositionMeans(Metric):
     def update(self, activations: Tensor) -> None:
         """Add a batch of activations `[B, n_ctx, d]`."""
         self.n += len(activations)
-        self.first += activations.double().sum(dim=0)
+        self.first += activations.sum(dim=0, dtype=torch.float64)
 
     def compute(self) -> Tensor:
         """Means over everything seen."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from sup_lightning.functional.chunking import row_chunks
+
 
 class CoFiring(Metric):
     """How much more often two neurons fire together than if they were independent, `[d, d]` float64.
@@ -38,9 +40,11 @@ class CoFiring(Metric):
 
     def update(self, activations: Tensor) -> None:
         """Add a batch of activations `[..., d]`."""
-        fires = (activations.flatten(end_dim=-2) > self.threshold).double()
-        self.n += len(fires)
-        self.together += fires.T @ fires
+        flat = activations.flatten(end_dim=-2)
+        self.n += len(flat)
+        for rows in row_chunks(*flat.shape):
+            fires = (flat[rows] > self.threshold).float()  # exact: a chunk has fewer than 2^24 rows
+            self.together += fires.T @ fires
 
     def compute(self) -> Tensor:
         """Lift over everything seen."""
@@ -57,7 +61,7 @@ class ActivationHistogram(Metric):
     Args:
         n_neurons: Size d of the last dimension of the activations.
         edges: `[n_edges]`, ascending, in units of `scale`.
-        scale: Of each neuron `[d]`, such as its standard deviation on a first batch; 1 if left out.
+        scale: Of each neuron `[d]`, such as its standard deviation on a first batch; 1 if left out, and where it is 0.
         kwargs: Arguments of `torchmetrics.Metric`.
 
     >>> metric = ActivationHistogram(1, torch.tensor([0.0, 1.0]))
@@ -75,15 +79,18 @@ class ActivationHistogram(Metric):
     def __init__(self, n_neurons: int, edges: Tensor, scale: Tensor | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.register_buffer("edges", edges.float(), persistent=False)
-        self.register_buffer("scale", torch.ones(n_neurons) if scale is None else scale.float(), persistent=False)
+        unit = torch.ones(n_neurons) if scale is None else torch.where(scale > 0, scale, 1.0).float()
+        self.register_buffer("scale", unit, persistent=False)
         self.add_state("counts", torch.zeros(n_neurons, len(edges) + 1, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, activations: Tensor) -> None:
         """Add a batch of activations `[..., d]`."""
         n_neurons, n_bins = self.counts.shape
-        bins = torch.bucketize(activations.flatten(end_dim=-2).float() / self.scale, self.edges, right=True)
-        bins += torch.arange(n_neurons, device=bins.device) * n_bins
-        self.counts += torch.bincount(bins.flatten(), minlength=n_neurons * n_bins).view(n_neurons, n_bins)
+        flat = activations.flatten(end_dim=-2)
+        first_bin = torch.arange(n_neurons, device=flat.device) * n_bins
+        for rows in row_chunks(*flat.shape):
+            bins = torch.bucketize(flat[rows].float() / self.scale, self.edges, right=True).add_(first_bin)
+            self.counts += torch.bincount(bins.flatten(), minlength=n_neurons * n_bins).view(n_neurons, n_bins)
 
     def compute(self) -> Tensor:
         """Counts over everything seen."""

@@ -5,7 +5,11 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import Metric
+
+from sup_lightning.functional.chunking import row_chunks
+from sup_lightning.functional.grouping import first_of_each
+from sup_lightning.functional.keyed_random import keyed_hash
+from sup_lightning.metrics.shapes import ShapedMetric
 
 OUTSIDE = -1
 """Stands for a token before the start or after the end of its window, or for an example not found yet."""
@@ -27,11 +31,11 @@ class Examples(NamedTuple):
     tokens: Tensor
 
 
-class _ExampleStore(Metric):
-    """Examples of each neuron, with what decides which are kept.
+class _ExampleStore(ShapedMetric):
+    """The k best examples in each of some columns, one for each neuron or stratum of a neuron.
 
     Ranks exchange what they keep, so the result is that of one rank that sees everything: every choice is by values
-    and window numbers, never by the order in which they come.
+    and window numbers, never by the order in which they come. Stores can be merged (`merge_state`).
     """
 
     is_differentiable = False
@@ -41,31 +45,44 @@ class _ExampleStore(Metric):
     positions: Tensor
     tokens: Tensor
 
-    def __init__(self, n_neurons: int, k: int, before: int, after: int, **kwargs: Any) -> None:
+    def __init__(self, n_columns: int, k: int, before: int, after: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.k, self.before, self.after = k, before, after
-        nothing = torch.full((k, n_neurons), OUTSIDE)
-        self.add_state("activations", torch.full((k, n_neurons), -torch.inf), dist_reduce_fx="cat")
-        self.add_state("windows", nothing, dist_reduce_fx="cat")
-        self.add_state("positions", nothing.clone(), dist_reduce_fx="cat")
-        context = torch.full((k, n_neurons, before + 1 + after), OUTSIDE)
-        self.add_state("tokens", context, dist_reduce_fx="cat")
+        for name, state in _nothing(k, n_columns, before + 1 + after)._asdict().items():
+            self.add_state(name, state, dist_reduce_fx="cat")
 
-    def _kept(self) -> Examples:
-        return Examples(self.activations, self.windows, self.positions, self.tokens)
-
-    def _keep(self, examples: Examples) -> None:
-        self.activations, self.windows, self.positions, self.tokens = examples
-
-    def _all_ranks(self) -> Examples:
-        """From several ranks the states come stacked, with a rank dimension in front."""
-        n_neurons, width = self.tokens.shape[-2:]
-        return Examples(
-            self.activations.reshape(-1, n_neurons),
-            self.windows.reshape(-1, n_neurons),
-            self.positions.reshape(-1, n_neurons),
-            self.tokens.reshape(-1, n_neurons, width),
+    def _stored(self) -> Examples:
+        """What is kept, `[k, n_columns]`; the states of several ranks come stacked or one after the other."""
+        n_columns, width = self.tokens.shape[-2:]
+        examples = Examples(
+            self.activations.reshape(-1, n_columns),
+            self.windows.reshape(-1, n_columns),
+            self.positions.reshape(-1, n_columns),
+            self.tokens.reshape(-1, n_columns, width),
         )
+        return examples if len(examples.windows) == self.k else self._best(examples)
+
+    def _enter(self, new: Examples, columns: Tensor) -> None:
+        """Let examples `[n, len(columns)]` compete with what is kept in some columns."""
+        stored = self._stored()
+        here = (each[:, columns] for each in stored)
+        best = self._best(Examples(*(torch.cat(both) for both in zip(here, new, strict=True))))
+        kept = (old.index_copy(1, columns, each) for old, each in zip(stored, best, strict=True))
+        self.activations, self.windows, self.positions, self.tokens = kept
+
+    def _best(self, examples: Examples) -> Examples:
+        index = self._order(examples)[: self.k]
+        around = index.unsqueeze(-1).expand(-1, -1, examples.tokens.shape[-1])
+        return Examples(
+            examples.activations.gather(0, index),
+            examples.windows.gather(0, index),
+            examples.positions.gather(0, index),
+            examples.tokens.gather(0, around),
+        )
+
+    def _order(self, examples: Examples) -> Tensor:
+        """Where the examples of each column are, best first."""
+        raise NotImplementedError
 
     def _context(self, tokens: Tensor, row: Tensor, position: Tensor) -> Tensor:
         """Tokens around positions, `[..., before + 1 + after]`, from `tokens[B, T]`, rows and positions `[...]`."""
@@ -74,18 +91,11 @@ class _ExampleStore(Metric):
         return padded[row.unsqueeze(-1), position.unsqueeze(-1) + span]
 
 
-def _joined(one: Examples, other: Examples) -> Examples:
-    return Examples(*(torch.cat(parts) for parts in zip(one, other, strict=True)))
-
-
-def _chosen(examples: Examples, index: Tensor) -> Examples:
-    """The examples at places `[k, n_neurons]`."""
-    return Examples(
-        examples.activations.gather(0, index),
-        examples.windows.gather(0, index),
-        examples.positions.gather(0, index),
-        examples.tokens.gather(0, index.unsqueeze(-1).expand(-1, -1, examples.tokens.shape[-1])),
-    )
+def _nothing(k: int, n_columns: int, width: int, device: torch.device | None = None) -> Examples:
+    """Places without an example."""
+    activations = torch.full((k, n_columns), -torch.inf, device=device)
+    windows, positions = (torch.full((k, n_columns), OUTSIDE, device=device) for _ in range(2))
+    return Examples(activations, windows, positions, torch.full((k, n_columns, width), OUTSIDE, device=device))
 
 
 class TopExamples(_ExampleStore):
@@ -116,25 +126,33 @@ class TopExamples(_ExampleStore):
         """Add a batch.
 
         Args:
-            activations: `[B, T, n_neurons]`.
+            activations: `[B, T, n_neurons]`; minus infinity where a token is to be left out.
             tokens: `[B, T]` int64.
             windows: `[B]` int64, the number of each window in the text, the same on every rank.
         """
         strongest, position = activations.float().max(dim=1)
-        if not len(windows) or bool((strongest < self.activations[-1]).all()):
+        stored = self._stored()
+        better = (strongest > stored.activations[-1]) | (
+            (strongest == stored.activations[-1]) & (windows[:, None] < stored.windows[-1])
+        )
+        columns = better.any(dim=0).nonzero().squeeze(1)
+        if not len(columns):
             return  # nothing enters: the usual case after a while
+        strongest, position = strongest[:, columns], position[:, columns]
         row = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(position)
-        new = Examples(strongest, windows[row], position, self._context(tokens, row, position))
-        self._keep(self._strongest(_joined(self._kept(), new)))
+        left_out = strongest == -torch.inf
+        numbers, places = (each.masked_fill(left_out, OUTSIDE) for each in (windows[row], position))
+        context = self._context(tokens, row, position).masked_fill(left_out.unsqueeze(-1), OUTSIDE)
+        self._enter(Examples(strongest, numbers, places, context), columns)
 
     def compute(self) -> Examples:
         """The strongest examples of everything seen."""
-        return self._strongest(self._all_ranks())
+        return self._stored()
 
-    def _strongest(self, examples: Examples) -> Examples:
+    def _order(self, examples: Examples) -> Tensor:
         by_window = examples.windows.argsort(dim=0, stable=True)
         order = examples.activations.gather(0, by_window).argsort(dim=0, descending=True, stable=True)
-        return _chosen(examples, by_window.gather(0, order)[: self.k])
+        return by_window.gather(0, order)
 
 
 class ExamplesByStrength(_ExampleStore):
@@ -142,6 +160,7 @@ class ExamplesByStrength(_ExampleStore):
 
     Of the tokens in a stratum those with the smallest hash of (window, position) are kept: a random draw that is the
     same for any order, number of batches or ranks. Takes `(20 + 8 width) n_strata n_each` bytes a neuron.
+    Neurons that respond alike have the same examples.
 
     Args:
         edges: `[n_strata - 1, n_neurons]`, ascending activations that part the strata.
@@ -163,68 +182,55 @@ class ExamplesByStrength(_ExampleStore):
         self, edges: Tensor, n_each: int = 5, before: int = 8, after: int = 2, seed: int = 0, **kwargs: Any
     ) -> None:
         n_strata, n_neurons = len(edges) + 1, edges.shape[1]
-        super().__init__(n_neurons, n_strata * n_each, before, after, **kwargs)
-        self.n_strata, self.n_each, self.seed = n_strata, n_each, seed
+        super().__init__(n_strata * n_neurons, n_each, before, after, **kwargs)
+        self.n_strata, self.n_neurons, self.seed = n_strata, n_neurons, seed
         self.register_buffer("edges", edges.float(), persistent=False)
 
     def update(self, activations: Tensor, tokens: Tensor, windows: Tensor) -> None:
         """Add a batch.
 
         Args:
-            activations: `[B, T, n_neurons]`.
+            activations: `[B, T, n_neurons]`; minus infinity where a token is to be left out.
             tokens: `[B, T]` int64.
             windows: `[B]` int64, the number of each window in the text, the same on every rank.
         """
-        if not len(windows):
-            return
-        n_ctx, n_neurons = activations.shape[1:]
-        flat = activations.float().reshape(-1, n_neurons)
-        place = torch.arange(len(flat), device=flat.device)
+        n_ctx = activations.shape[1]
+        place = torch.arange(tokens.numel(), device=tokens.device)
         row, position = place.div(n_ctx, rounding_mode="floor"), place % n_ctx
-        stratum_of = self._stratum(flat)
         priority = self._priority(windows[row], position)
-        for stratum in range(self.n_strata):
-            inside = stratum_of == stratum
-            n_new = min(self.n_each, len(flat))
-            found = priority[:, None].where(inside, LAST).topk(n_new, dim=0, largest=False)
-            empty = found.values == LAST
-            at, where = row[found.indices], position[found.indices]
-            context = self._context(tokens, at, where)
-            new = Examples(
-                flat.gather(0, found.indices).masked_fill(empty, -torch.inf),
-                windows[at].masked_fill(empty, OUTSIDE),
-                where.masked_fill(empty, OUTSIDE),
-                context.masked_fill(empty.unsqueeze(-1), OUTSIDE),
-            )
-            part = slice(stratum * self.n_each, (stratum + 1) * self.n_each)
-            kept = Examples(*(each[part] for each in self._kept()))
-            for state, chosen in zip(self._kept(), self._drawn(_joined(kept, new)), strict=True):
-                state[part] = chosen
+        order = priority.argsort(stable=True)  # so that the first tokens of a stratum are those to keep
+        flat = activations.reshape(-1, self.n_neurons)
+        for some in row_chunks(*flat.shape):
+            token, column, values = self._candidates(flat[order[some]].float(), priority[order[some]])
+            columns, index, rank, where = first_of_each(column, self.k)
+            at = order[some][token[index]]
+            found = (values[index], windows[row[at]], position[at], self._context(tokens, row[at], position[at]))
+            new = _nothing(self.k, len(columns), self.tokens.shape[-1], tokens.device)
+            for places, each in zip(new, found, strict=True):
+                places[rank, where] = each
+            self._enter(new, columns)
 
     def compute(self) -> Examples:
         """The examples, `n_each` of each stratum, weakest stratum first."""
-        examples = self._all_ranks()
-        stratum = torch.arange(len(examples.activations), device=examples.activations.device)
-        stratum = stratum.div(self.n_each, rounding_mode="floor") % self.n_strata  # whichever rank it is from
-        parts = [
-            self._drawn(Examples(*(each[stratum == number] for each in examples))) for number in range(self.n_strata)
-        ]
-        return Examples(*(torch.cat(each) for each in zip(*parts, strict=True)))
+        columns = (self.n_strata, self.n_neurons)
+        return Examples(*(each.unflatten(1, columns).transpose(0, 1).flatten(0, 1) for each in self._stored()))
 
-    def _stratum(self, activations: Tensor) -> Tensor:
-        return (activations.unsqueeze(0) >= self.edges.unsqueeze(1)).sum(dim=0)
+    def _candidates(self, activations: Tensor, priority: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The tokens that a column would rather have than its last one: token, column and activation, in order."""
+        stratum = torch.searchsorted(self.edges.T.contiguous(), activations.T.contiguous(), right=True).T
+        column = stratum * self.n_neurons + torch.arange(self.n_neurons, device=stratum.device)
+        stored = self._stored()
+        last = self._priority_of(stored)[-1]
+        token, neuron = ((priority[:, None] < last[column]) & (activations > -torch.inf)).nonzero(as_tuple=True)
+        return token, column[token, neuron], activations[token, neuron]
 
-    def _drawn(self, examples: Examples) -> Examples:
-        priority = self._priority(examples.windows, examples.positions).where(examples.windows >= 0, LAST)
-        return _chosen(examples, priority.argsort(dim=0, stable=True)[: self.n_each])
+    def _order(self, examples: Examples) -> Tensor:
+        return self._priority_of(examples).argsort(dim=0, stable=True)
+
+    def _priority_of(self, examples: Examples) -> Tensor:
+        priority = self._priority(examples.windows, examples.positions)
+        return priority.where(examples.windows != OUTSIDE, torch.iinfo(torch.int64).max)
 
     def _priority(self, windows: Tensor, positions: Tensor) -> Tensor:
-        """A hash of the token's place, in [0, LAST): SplitMix64 (Steele et al. 2014)."""
-        x = (windows << 20) + positions + (self.seed + 1) * -7046029254386353131
-        for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
-            x = (x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))) * factor
-        return (x ^ ((x >> 31) & ((1 << 33) - 1))) & (LAST - 1)
-
-
-LAST = 2**62
-"""Above every priority."""
+        """A hash of the token's place: those with the least are kept."""
+        return keyed_hash("examples by strength", self.seed, (windows << 20) + positions)

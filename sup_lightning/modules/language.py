@@ -61,7 +61,8 @@ class LanguageModel(SupModule):
         dropout: Probability of dropping an element of the embedding and of what a layer adds.
         ln_eps: Epsilon of the LayerNorms on the residual stream.
         mid_ln_eps: Epsilon of the LayerNorm over the neurons (`solu_ln`), for all layers or for each.
-        init: `by_width`, or `published` as the code of the published one- to four-layer models.
+        init: `by_width`; `published` as the code of the published one- to four-layer models; or `sinusoidal`, wide
+            weights and sinusoidal positions, for small models that are to learn induction.
         init_from: A checkpoint, or a file of safetensors: a weight with the same name and shape there is the initial
             one here. So models that differ in the activation start as twins.
         recompute_mlp: Whether activations are computed again in the backward pass: bounded memory for wide MLPs.

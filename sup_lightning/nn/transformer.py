@@ -20,7 +20,7 @@ from sup_lightning.nn.recomputation import in_parts, run_in_parts
 
 Number = TypeVar("Number", int, float)
 
-InitName = Literal["by_width", "published"]
+InitName = Literal["by_width", "published", "sinusoidal"]
 
 CPU_NEURONS, DEVICE_NEURONS = 2**22, 2**28
 """Most activations that an MLP holds at once if it recomputes: 16 MB in float32 on a CPU, to fit its cache."""
@@ -38,6 +38,19 @@ def _of_each_layer(name: str, value: Number | Sequence[Number], n_layers: int) -
     if len(value) != n_layers:
         reject(name, list(value), f"one number, or one for each of {n_layers} layers")
     return list(value)
+
+
+def sinusoids(n_ctx: int, d_model: int, base: float = 200.0) -> Tensor:
+    """Sines and cosines of the position (Vaswani et al. 2017), `[n_ctx, d_model]`; wavelengths from 2π to 2π base.
+
+    >>> sinusoids(3, 2)
+    tensor([[ 0.0000,  1.0000],
+            [ 0.8415,  0.5403],
+            [ 0.9093, -0.4161]])
+    """
+    frequency = 1.0 / base ** (torch.arange(0, d_model, 2).float() / d_model)
+    angle = torch.outer(torch.arange(n_ctx).float(), frequency)
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(-2)[:, :d_model]
 
 
 class Rotary(nn.Module):
@@ -200,7 +213,9 @@ class Transformer(nn.Module):
         mid_ln_eps: Epsilon of the LayerNorm over the neurons (`solu_ln`), for all layers or for each.
         init: `by_width` divides output projections by sqrt(2 n_layers), as GPT-2, and multiplies those of MLPs by
             sqrt(4 d_model / d_mlp), so that what an MLP adds does not grow with its width; `published` divides by
-            sqrt(n_layers), as the code that trained the published one- to four-layer models.
+            sqrt(n_layers), as the code that trained the published one- to four-layer models. `sinusoidal` is for small
+            models that are to attend to neighbours early: all standard deviations are 0.1, and learned positions begin
+            as sines and cosines.
         recompute_mlp: Whether training computes the neurons' activations again in the backward pass, a few tokens at a
             time: bounded memory for very wide MLPs, and on a CPU no slower.
         seed: Of the initial weights.
@@ -241,6 +256,8 @@ class Transformer(nn.Module):
             reject("d_head", d_head, "an even number with rotary positions")
         if init not in get_args(InitName):
             reject("init", init, ", ".join(get_args(InitName)))
+        if init == "sinusoidal" and positions != "learned":
+            reject("init", init, f"by_width or published with {positions} positions")
         if not 0 <= dropout < 1:
             reject("dropout", dropout, "a number in [0, 1)")
         for name, eps in {"ln_eps": ln_eps, "mid_ln_eps": min(mid_ln_epss)}.items():
@@ -277,13 +294,17 @@ class Transformer(nn.Module):
     def reset_parameters(self, seed: int) -> None:
         """Set the initial weights of `seed`."""
         for name, parameter in self.named_parameters():
-            if parameter.ndim > 1:
+            if name == "pos.weight" and self.init == "sinusoidal":
+                parameter.copy_(sinusoids(self.n_ctx, self.d_model).mul_(0.1))
+            elif parameter.ndim > 1:
                 std = self._initial_std(name)
                 parameter.copy_(keyed_normal(f"init/{name}", [seed], 0, parameter.shape)[0].mul_(std))
             else:  # biases and LayerNorms
                 parameter.fill_(1.0 if ".ln" in f".{name}" and name.endswith("weight") else 0.0)
 
     def _initial_std(self, name: str) -> float:
+        if self.init == "sinusoidal":
+            return 0.1
         if name == "pos.weight":
             return 0.01
         writes, by_width = name.endswith(("attn.o.weight", "mlp.fc_out.weight")), self.init == "by_width"

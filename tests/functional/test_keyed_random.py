@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from sup_lightning.functional.keyed_random import keyed_normal, keyed_uniform
+from sup_lightning.functional import keyed_random
+from sup_lightning.functional.keyed_random import keyed_hash, keyed_normal, keyed_uniform
 
 
 def test_draws_depend_on_nothing_but_purpose_seed_and_step() -> None:
@@ -43,3 +44,18 @@ def test_uniform_and_normal_laws() -> None:
 
 def test_an_odd_number_of_draws_is_the_start_of_more() -> None:
     assert torch.equal(keyed_uniform("x", [0], 0, (5,))[0], keyed_uniform("x", [0], 0, (6,))[0, :5])
+
+
+def test_hash_is_splitmix() -> None:
+    """The finaliser in unsigned numbers, as published; different numbers have different hashes, evenly spread."""
+    numbers = torch.arange(-50_000, 50_000) << 20
+    found = keyed_hash("x", 3, numbers)
+    assert len(found.unique()) == len(numbers)
+    assert stats.kstest(found.double().numpy() / 2**64 + 0.5, "uniform").pvalue > 1e-3
+    assert not torch.equal(found, keyed_hash("x", 4, numbers))
+    assert not torch.equal(found, keyed_hash("y", 3, numbers))
+    seed = (keyed_random._purpose_key("x") + 3 * 0x9E3779B97F4A7C15) % 2**64
+    x = numbers.numpy().view(np.uint64) + np.uint64(seed)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+    assert np.array_equal(found.numpy(), x.view(np.int64))

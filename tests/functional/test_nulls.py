@@ -19,10 +19,13 @@ def test_labels_stay_within_their_document() -> None:
 
 
 def test_tokens_stay_within_their_window() -> None:
-    tokens = torch.arange(600).view(20, 30)
-    shuffled = shuffled_tokens(tokens)
+    tokens, windows = torch.arange(600).view(20, 30), torch.arange(100, 120)
+    shuffled = shuffled_tokens(tokens, windows)
     assert torch.equal(shuffled.sort(dim=1).values, tokens)
     assert (shuffled == tokens).float().mean() < 0.1
+    assert torch.equal(shuffled_tokens(tokens[5:9], windows[5:9]), shuffled[5:9])  # whatever the batch
+    assert len((shuffled % 30).unique(dim=0)) == 20  # each window has an order of its own
+    assert not torch.equal(shuffled, shuffled_tokens(tokens, windows, seed=1))
 
 
 def test_gaussians_have_the_covariance() -> None:
@@ -55,3 +58,6 @@ def test_documents_are_resampled_whole() -> None:
     assert effect == pytest.approx(float(value.mean()))
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.15)
     assert torch.tensor(document_interval(lambda w: 0.0, torch.arange(5))[1:]).isnan().all()
+    undefined = document_interval(lambda w: float(w[0] / w[0]), torch.arange(8))  # where document 0 is not drawn
+    assert undefined[0] == 1
+    assert torch.tensor(undefined[1:]).isnan().all()

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sup_lightning.functional import selectivity
+from sup_lightning.functional import chunking, selectivity
 from sup_lightning.functional.selectivity import (
     dead_fraction,
     dead_neurons,
@@ -35,7 +35,7 @@ def test_kurtosis_of_known_laws() -> None:
 def test_chunks_do_not_change_power_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     x = samples(100, 7)
     whole = selectivity.power_sums(x)
-    monkeypatch.setattr(selectivity, "CHUNK", 30)
+    monkeypatch.setattr(chunking, "CHUNK", 30)
     torch.testing.assert_close(selectivity.power_sums(x), whole, rtol=1e-12, atol=1e-12)
 
 

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
-from sup_lightning.functional import class_statistics, histograms, similarity
+from sup_lightning.functional import chunking, class_statistics, histograms, similarity
+from sup_lightning.functional.keyed_random import keyed_hash
 from sup_lightning.metrics import (
     ActivationHistogram,
+    ClassCovariances,
     ClassSums,
     CoFiring,
     Covariance,
@@ -20,6 +22,7 @@ from sup_lightning.metrics import (
     PositionMeans,
     TopExamples,
 )
+from sup_lightning.metrics.top_examples import OUTSIDE
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(12, 5, 6, generator=GENERATOR).pow(3) + torch.arange(6.0)
@@ -200,12 +203,82 @@ def test_an_empty_stratum_stays_empty() -> None:
     assert metric.compute().windows[2:].tolist() == [[-1], [-1]]
 
 
+def brute_force_strata(n_each: int) -> list[list[tuple[int, int]]]:
+    """Window and position of each kept token, `[n_strata · n_each][n_neurons]`, by sorting all tokens."""
+    edges = torch.stack([X.flatten(0, 1).quantile(q, dim=0) for q in (0.5, 0.9)])
+    priority = keyed_hash("examples by strength", 0, (NUMBERS[:, None] << 20) + torch.arange(5))
+    columns = []
+    for neuron in range(6):
+        stratum_of = (X[..., neuron, None] >= edges[:, neuron]).sum(dim=-1)
+        column = []
+        for stratum in range(3):
+            places = (stratum_of == stratum).nonzero().tolist()
+            inside = [(int(priority[row, at]), int(NUMBERS[row]), at) for row, at in places]
+            kept = [place[1:] for place in sorted(inside)[:n_each]]
+            column += kept + [(OUTSIDE, OUTSIDE)] * (n_each - len(kept))
+        columns.append(column)
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+@pytest.mark.parametrize("chunk", [2**22, 40])
+def test_the_draw_is_that_of_a_sort(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunking, "CHUNK", chunk)
+    found = strata(5)
+    places = torch.stack([found.windows, found.positions], dim=-1).tolist()
+    assert [[tuple(place) for place in row] for row in places] == brute_force_strata(4)
+
+
+def test_strongest_examples_are_those_of_a_sort_with_ties() -> None:
+    x = X.round().clamp(-1, 3)  # few distinct values: ties within windows and between them
+    for order, size in ((torch.arange(12), 12), (torch.arange(12), 5), (torch.arange(11, -1, -1), 1)):
+        found = of_parts(TopExamples(6, k=4, before=0, after=0), x[order], TOKENS[order], NUMBERS[order], size=size)
+        for neuron in range(6):
+            rows = []
+            for row in range(12):
+                values = x[row, :, neuron].tolist()
+                rows.append((-max(values), int(NUMBERS[row]), values.index(max(values))))
+            kept = (-found.activations, found.windows, found.positions)
+            assert list(zip(*(each[:, neuron].tolist() for each in kept), strict=True)) == sorted(rows)[:4]
+
+
+@pytest.mark.parametrize("name", ["strongest", "strata"])
+def test_tokens_can_be_left_out(name: str) -> None:
+    masked = X.clone()
+    masked[:, :2], masked[3] = -torch.inf, -torch.inf
+    metric = TopExamples(6, k=12) if name == "strongest" else ExamplesByStrength(torch.zeros(1, 6), n_each=40)
+    found = of_parts(metric, masked, TOKENS, NUMBERS)
+    empty = found.windows == OUTSIDE
+    assert not (found.windows == NUMBERS[3]).any()
+    assert (found.positions[~empty] >= 2).all()
+    assert torch.equal(empty, found.activations == -torch.inf)
+    assert torch.equal(empty, (found.tokens == OUTSIDE).all(dim=-1))
+    assert (~empty).sum() == 6 * 11 * (1 if name == "strongest" else 3)
+
+
+def test_one_neuron_and_one_example_keep_their_axes() -> None:
+    found = of_parts(TopExamples(1, k=1, before=0, after=0), X[..., :1], TOKENS, NUMBERS)
+    assert [each.shape for each in found] == [(1, 1), (1, 1), (1, 1), (1, 1, 1)]
+
+
+def test_covariances_of_classes() -> None:
+    found = of_parts(ClassCovariances(4, 6), X, CLASSES).numpy()
+    for k in range(3):
+        np.testing.assert_allclose(found[k], np.cov(FLAT[k == CLASSES.flatten()].T, bias=True), rtol=1e-10, atol=1e-10)
+    assert np.isnan(found[3]).all()
+
+
+def test_a_dead_neuron_has_a_histogram() -> None:
+    counts = of_parts(ActivationHistogram(2, torch.tensor([0.0, 1.0]), torch.tensor([0.0, 2.0])), torch.zeros(7, 2))
+    assert counts.tolist() == [[0, 7, 0], [0, 7, 0]]
+
+
 def metrics_of(rows: Tensor) -> list[Any]:
     """All measurements of some windows."""
     edges = torch.stack([X.flatten(0, 1).quantile(q, dim=0) for q in (0.5, 0.9)])
     pairs: list[tuple[Any, tuple[Tensor, ...]]] = [
         (NeuronMoments(6), (X,)),
         (ClassSums(3, 6, products=True), (X, CLASSES)),
+        (ClassCovariances(3, 6), (X, CLASSES)),
         (CrossMoments(6, 4), (X, Y)),
         (CoFiring(6), (X,)),
         (ActivationHistogram(6, torch.linspace(-4, 12, 9)), (X,)),
@@ -216,6 +289,20 @@ def metrics_of(rows: Tensor) -> list[Any]:
     for metric, values in pairs:
         metric.update(*(each[rows] for each in values))
     return [metric for metric, _ in pairs]
+
+
+def test_merged_metrics_measure_what_one_does() -> None:
+    alone = [metric.compute() for metric in metrics_of(torch.arange(12))]
+    for metric, other, whole in zip(metrics_of(torch.arange(5)), metrics_of(torch.arange(5, 12)), alone, strict=True):
+        metric.merge_state(other)
+        torch.testing.assert_close(metric.compute(), whole, rtol=1e-12, atol=1e-12)
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [metric.compute() for metric in metrics_of(torch.arange(12))]
+    monkeypatch.setattr(chunking, "CHUNK", 50)
+    for metric, expected in zip(metrics_of(torch.arange(12)), whole, strict=True):
+        torch.testing.assert_close(metric.compute(), expected, rtol=1e-12, atol=1e-12)
 
 
 def _rank(rank: int, file: str) -> None:

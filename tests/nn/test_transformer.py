@@ -88,6 +88,18 @@ def test_initial_scales() -> None:
     assert all(value.eq(0).all() for name, value in state.items() if name.endswith("bias"))
 
 
+def test_sinusoidal_start() -> None:
+    state = tiny(d_model=64, n_heads=4, d_vocab=500, n_ctx=32, init="sinusoidal").state_dict()
+    for name, value in state.items():
+        if value.ndim > 1 and name != "pos.weight":
+            assert value.std().item() == pytest.approx(0.1, rel=0.05), name
+    t, pair = np.arange(32)[:, None], np.arange(32)[None, :]
+    wave = 0.1 * np.exp(1j * t / 200.0 ** (2 * pair / 64))
+    np.testing.assert_allclose(state["pos.weight"][:, 0::2].numpy(), wave.imag, atol=1e-6)
+    np.testing.assert_allclose(state["pos.weight"][:, 1::2].numpy(), wave.real, atol=1e-6)
+    assert tiny(d_model=5, n_heads=1, init="sinusoidal").state_dict()["pos.weight"].shape == (12, 5)
+
+
 def test_what_an_mlp_adds_at_the_start_does_not_grow_with_its_width() -> None:
     x = F.layer_norm(torch.randn(200, 32, generator=torch.Generator().manual_seed(0)), (32,))
     norms = []
@@ -237,6 +249,8 @@ def test_dropout_acts_in_training_alone() -> None:
         ({"activation": "swish", "attn_only": True}, "activation is 'swish'; allowed: gelu"),
         ({"positions": "alibi"}, "positions is 'alibi'; allowed: learned, rotary"),
         ({"positions": "rotary", "d_head": 5}, "d_head is 5; allowed: an even number with rotary positions"),
+        ({"init": "he"}, "init is 'he'; allowed: by_width, published, sinusoidal"),
+        ({"init": "sinusoidal", "positions": "rotary"}, "init is 'sinusoidal'; allowed: by_width or published with ro"),
         ({"dropout": 1.0}, r"dropout is 1.0; allowed: a number in \[0, 1\)"),
         ({"mid_ln_eps": 0.0}, "mid_ln_eps is 0.0; allowed: a positive number"),
     ],
