@@ -88,6 +88,14 @@ def tokenizer_hash(tokenizer: Tokenizer) -> str:
     return hashlib.blake2b(tokenizer.to_str().encode(), digest_size=8).hexdigest()
 
 
+def token_texts(tokenizer: Tokenizer, d_vocab: int) -> list[str]:
+    """The text of each token by itself, `[d_vocab]`; empty for special and unused ones.
+
+    A token that is a part of a character reads as the replacement character.
+    """
+    return [tokenizer.decode([number]) for number in range(d_vocab)]
+
+
 def bytes_per_token(tokenizer: Tokenizer, d_vocab: int) -> NDArray[np.int64]:
     """The number of bytes of text that each token stands for, `[d_vocab]`; 0 for special and unused tokens."""
     table = np.zeros(d_vocab, dtype=np.int64)

@@ -5,8 +5,38 @@ squares, over all classes) give the means, how much of the variance the class ex
 form.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Sums(NamedTuple):
+    """Activations summed by class.
+
+    Attributes:
+        n: `[C]` float64, samples of each class.
+        first: `[C, d]` float64, sums of their activations.
+        second: Over all classes: sums of products `[d, d]`, or of squares `[d]`.
+    """
+
+    n: Tensor
+    first: Tensor
+    second: Tensor
+
+    def plus(self, other: "Sums") -> "Sums":
+        """Of the samples of both."""
+        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def scaled(self, factors: Tensor) -> "Sums":
+        """Of the same samples with each dimension multiplied by a factor, `[d]`; of sums with products."""
+        factors = factors.to(self.first)
+        return Sums(self.n, self.first * factors, self.second * torch.outer(factors, factors))
+
+    def along(self, directions: Tensor) -> "Sums":
+        """Of the same samples in other coordinates, the columns of `[d, r]`; of sums with products."""
+        directions = directions.to(self.first)
+        return Sums(self.n, self.first @ directions, directions.T @ self.second @ directions)
 
 
 def class_means(count: Tensor, first: Tensor) -> Tensor:
@@ -51,6 +81,21 @@ def t_statistic(count: Tensor, first: Tensor, squares: Tensor) -> Tensor:
     return mean_difference(count, first) / error.sqrt()
 
 
+def within_classes(count: Tensor, first: Tensor, second: Tensor, shrinkage: float = 0.0) -> Tensor:
+    """Covariance within the classes, pooled, `[d, d]`.
+
+    Args:
+        count: `[C]`.
+        first: `[C, d]`.
+        second: Sums of products over all classes, `[d, d]`.
+        shrinkage: Part that is replaced by a multiple of the identity with the same trace.
+    """
+    means = class_means(count, first)
+    within = (second - torch.einsum("cd,ce,c->de", means, means, count)) / (count.sum() - len(count))
+    sphere = torch.eye(len(within), dtype=within.dtype, device=within.device) * within.trace() / len(within)
+    return (1 - shrinkage) * within + shrinkage * sphere
+
+
 def linear_discriminant(count: Tensor, first: Tensor, second: Tensor, shrinkage: float = 1e-3) -> tuple[Tensor, Tensor]:
     """Fisher's linear discriminant of class 1 against class 0 (shared covariance; Fisher 1936).
 
@@ -64,7 +109,5 @@ def linear_discriminant(count: Tensor, first: Tensor, second: Tensor, shrinkage:
         The direction `[d]` and the bias: activation · direction + bias is the log odds of class 1.
     """
     means = class_means(count, first)
-    within = (second - torch.einsum("cd,ce,c->de", means, means, count)) / (count.sum() - 2)
-    sphere = torch.eye(len(within), dtype=within.dtype, device=within.device) * within.trace() / len(within)
-    direction = torch.linalg.solve((1 - shrinkage) * within + shrinkage * sphere, means[1] - means[0])
+    direction = torch.linalg.solve(within_classes(count, first, second, shrinkage), means[1] - means[0])
     return direction, (count[1] / count[0]).log() - direction @ means.mean(dim=0)

@@ -35,6 +35,7 @@ def auc_of_counts(negative: Tensor, positive: Tensor) -> Tensor:
     >>> auc_of_counts(torch.tensor([2.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 1.0]))
     tensor(1.)
     """
-    negative, positive = negative.to(torch.get_default_dtype()), positive.to(torch.get_default_dtype())
+    dtype = torch.promote_types(torch.get_default_dtype(), positive.dtype)
+    negative, positive = negative.to(dtype), positive.to(dtype)
     below = negative.cumsum(dim=-1) - negative / 2
     return (positive * below).sum(dim=-1) / (positive.sum(dim=-1) * negative.sum(dim=-1))

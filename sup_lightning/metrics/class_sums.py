@@ -1,26 +1,13 @@
 """Activations summed by the class of their token."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from sup_lightning.functional.chunking import row_chunks
-
-
-class Sums(NamedTuple):
-    """What `functional.class_statistics` takes.
-
-    Attributes:
-        n: `[C]` float64, tokens of each class.
-        first: `[C, d]` float64, sums of their activations.
-        second: Over all classes: sums of products `[d, d]`, or of squares `[d]`.
-    """
-
-    n: Tensor
-    first: Tensor
-    second: Tensor
+from sup_lightning.functional.class_statistics import Sums
 
 
 class ClassSums(Metric):

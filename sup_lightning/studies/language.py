@@ -50,7 +50,8 @@ class LanguageStudy(Study):
             subjects = {self.model: given_subject(self.model, _text_data(self.text_settings()))}
         else:
             subjects = {name: Subject.of_run(run) for name, run in runs.items()}
-        return dataclasses.replace(self.measure(subjects), gate=unfit(subjects))
+        answer = self.measure(subjects)
+        return dataclasses.replace(answer, gate="; ".join(filter(None, (unfit(subjects), answer.gate))))
 
     @abstractmethod
     def measure(self, subjects: Mapping[str, Subject]) -> Answer:
