@@ -112,3 +112,10 @@ def test_quoted_config_is_the_committed_one() -> None:
     for code in quoted:
         name = code.splitlines()[0].removeprefix("# ")
         assert yaml.safe_load(code) == yaml.safe_load((ROOT / name).read_text())
+
+
+def test_answers_name_no_folder_of_a_machine() -> None:
+    for page in (ROOT / "docs" / "answers").rglob("*"):
+        if page.suffix in (".html", ".json", ".md", ".csv"):
+            found = re.search(r"(?<![\w./])/(?:home|root|tmp|work|Users|mnt|data)/[\w./-]*", page.read_text())
+            assert found is None, f"{page}: {found[0]}"

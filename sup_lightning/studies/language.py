@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 from sup_lightning.data.language import TextData
 from sup_lightning.errors import reject
 from sup_lightning.experiment import Run, resolved
-from sup_lightning.studies.study import CONFIGS, Answer, Study
+from sup_lightning.studies.study import CONFIGS, Answer, Study, without_folders
 from sup_lightning.studies.subjects import Subject, given_subject
 
 
@@ -47,7 +47,7 @@ class LanguageStudy(Study):
 
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         if self.model is not None:
-            subjects = {self.model: given_subject(self.model, _text_data(self.text_settings()))}
+            subjects = {without_folders(self.model): given_subject(self.model, _text_data(self.text_settings()))}
         else:
             subjects = {name: Subject.of_run(run) for name, run in runs.items()}
         answer = self.measure(subjects)

@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from sup_lightning.callbacks.run_record import run_record
 from sup_lightning.experiment import Run, options_of, train_or_load
 from sup_lightning.studies.report import REPORT, RESULTS, markdown
-from sup_lightning.studies.study import Answer, Size, Study, config_of, seed_of
+from sup_lightning.studies.study import Answer, Size, Study, config_of, seed_of, without_folders
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,10 @@ def run_study(study: Study, settings: Settings) -> Path:
         The folder of the answer.
     """
     started = time.perf_counter()
-    runs = {name: _train(study, name, settings) for name in study.experiments}
+    runs = {
+        name: train_or_load(options_for(study, name, settings), settings.runs, label=settings.size)
+        for name in study.experiments
+    }
     training_ended = time.perf_counter()
     with torch.no_grad():
         answer = study.answer(runs)
@@ -83,7 +86,8 @@ def _write(answer: Answer, results: dict[str, Any], folder: Path) -> None:
     partial.rename(folder)
 
 
-def _train(study: Study, experiment: str, settings: Settings) -> Run:
+def options_for(study: Study, experiment: str, settings: Settings) -> list[str]:
+    """The options of `sup fit` with which a study trains one of its experiments."""
     options = options_of(
         config_of(experiment),
         *study.overlays(experiment, settings.size),
@@ -92,7 +96,7 @@ def _train(study: Study, experiment: str, settings: Settings) -> Run:
     )
     if settings.device is not None:
         options.append(f"--trainer.accelerator={settings.device}")
-    return train_or_load(options, settings.runs, label=settings.size)
+    return options
 
 
 def _write_events(answer: Answer, folder: Path) -> None:
@@ -146,7 +150,7 @@ def _command(study: Study, settings: Settings) -> str:
     for name, parameter in inspect.signature(type(study)).parameters.items():
         value = getattr(study, name, parameter.default)
         if value != parameter.default:
-            words.append(f"--{name}={value}")
+            words.append(f"--{name}={without_folders(value)}")
     return shlex.join(words)
 
 

@@ -137,6 +137,18 @@ def seed_of(experiment: str, first: int) -> int:
     return first + (int(variant) if variant.isdigit() else 0)
 
 
+def without_folders(value: object) -> str:
+    """An option's value as an answer shows it: of an absolute path the last two names, as a run has.
+
+    The folders above these are those of one machine.
+
+    >>> without_folders("/home/ada/runs/lm_gelu-1l/version_0"), without_folders("owner/gelu-1l"), without_folders(0.2)
+    ('lm_gelu-1l/version_0', 'owner/gelu-1l', '0.2')
+    """
+    text = str(value)
+    return "/".join(Path(text).parts[1:][-2:]) if Path(text).is_absolute() else text
+
+
 def check_id(id: str, known: Mapping[str, Any]) -> str:
     """The study's id as it is written in the list; a user may write it in lower case."""
     found = id.upper() if re.fullmatch(r"[a-zA-Z]\d+[a-zA-Z]?", id) else id

@@ -13,7 +13,8 @@ import torch
 from sup_lightning.callbacks.superposition import TABLE, measure
 from sup_lightning.experiment import Run, options_of, untrained
 from sup_lightning.modules import ToyModel
-from sup_lightning.studies.study import CONFIGS, Answer, Size, Study
+from sup_lightning.studies.runner import Settings, options_for
+from sup_lightning.studies.study import Answer, Size, Study
 
 
 @cache
@@ -28,7 +29,9 @@ def _built(options: tuple[str, ...]) -> Run:
     return replace(built, model=deepcopy(built.model), data=deepcopy(built.data))
 
 
-FEW_ROWS = {"val_batch_size": 4096, "val_batches": 4}
+FEW_ROWS: dict[str, Any] = {"val_batch_size": 4096, "val_batches": 4}
+OWN_ROWS: dict[str, Any] = {"val_batch_size": 64, "val_batches": 1}
+"""For a study that measures on rows of its own."""
 
 
 def planted(
@@ -46,10 +49,9 @@ def planted(
     overrides["data"] = FEW_ROWS | overrides.get("data", {})
     runs = {}
     for experiment in study.experiments:
-        config = CONFIGS / "experiment" / f"{experiment}.yaml"
-        options = options_of(config, *study.overlays(experiment, size), **study.overrides(experiment))
-        options += options_of(config, **overrides)[1:]
-        built = _built((*options, "--trainer.enable_progress_bar=false"))
+        options = options_for(study, experiment, Settings(size))
+        changed = options_of("", **overrides)[1:]
+        built = _built((*options, *changed, "--trainer.enable_progress_bar=false"))
         with torch.no_grad():
             plant(experiment, built.model)
         built.trainer.validate(built.model, built.data, verbose=False)

@@ -33,6 +33,7 @@ class SmallStudy(Study):
 
     Args:
         p: Feature probability.
+        model: Is not used.
     """
 
     id = "M01"
@@ -43,8 +44,8 @@ class SmallStudy(Study):
     experiments = ("toy_relu-output_5-2",)
     minutes = (0.1, 0.1)
 
-    def __init__(self, p: float = 0.05) -> None:
-        self.p = p
+    def __init__(self, p: float = 0.05, model: str = "") -> None:
+        self.p, self.model = p, model
 
     def overrides(self, experiment: str) -> dict[str, Any]:
         return TINY | {"data": {**TINY["data"], "feature_probability": self.p}}
@@ -66,9 +67,11 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_study_is_written_down(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["sup", "study", "M01", "--runs", str(settings.runs)])
-    folder = run_study(SmallStudy(), settings)
-    assert str(settings.runs) not in (folder / "results.json").read_text()  # the folders of a machine are its own
+    folder = run_study(SmallStudy(model=str(settings.runs / "experiment" / "version")), settings)
+    for name in ("results.json", "report.md"):
+        assert str(settings.runs) not in (folder / name).read_text()  # the folders of a machine are its own
     results = json.loads((folder / "results.json").read_text())
+    assert results["command"] == "sup study M01 --quick --seed=3 --model=experiment/version"
     assert results["verdict"] == "supported"
     assert results["claims"][0]["holds"] == ["-inf", 1.0]
     assert results["experiments"][0]["n_instances"] == 6

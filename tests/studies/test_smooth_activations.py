@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from sup_lightning.errors import UserError
+from sup_lightning.experiment import untrained
 from sup_lightning.modules import ToyModel
 from sup_lightning.nn.optimum import antipodal_optimum
-from sup_lightning.studies.study import Answer
+from sup_lightning.studies.runner import Settings, options_for
+from sup_lightning.studies.study import Answer, Size
 from sup_lightning.studies.toy.activation_optima import Pentagon, pentagon, superposition_start, two_features
-from sup_lightning.studies.toy.smooth_activations import ABSOLUTE_RELU, RELU, SHARP, SmoothActivations
+from sup_lightning.studies.toy.smooth_activations import ABSOLUTE_RELU, RELU, SHARP, SOFTPLUS, SmoothActivations
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +58,8 @@ def plant(experiment: str, model: ToyModel, smooth_keeps: int, sharp_keeps: int)
 
 def found(folder: Path, smooth_keeps: int, sharp_keeps: int) -> Answer:
     study = SmoothActivations()
-    few: dict[str, Any] = {"val_batch_size": 64, "val_batches": 1}
     plants = planted(
-        study, folder, lambda *given: plant(*given, smooth_keeps, sharp_keeps), data=few, sweep={"seed": 6}
+        study, folder, lambda *given: plant(*given, smooth_keeps, sharp_keeps), data=OWN_ROWS, sweep={"seed": 6}
     )
     return answer(study, plants)
 
@@ -132,6 +133,16 @@ def test_start_of_superposition_when_sharp() -> None:
 def test_bad_options(options: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         SmoothActivations(**options)
+
+
+def test_other_options_build() -> None:
+    study = SmoothActivations("silu", n_features=40)
+    for experiment in study.experiments:
+        net = untrained(options_for(study, experiment, Settings(Size.QUICK))).toy.net
+        absolute = experiment.startswith("t10_absolute")
+        assert net.n_features == (20 if absolute else 40)
+        own = {RELU: "relu", ABSOLUTE_RELU: "relu", SOFTPLUS: "softplus"}
+        assert net.activation == own.get(experiment, "silu")
 
 
 def test_options_reach_the_models() -> None:
