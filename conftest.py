@@ -1,5 +1,6 @@
 """Shared set-up: one thread (so that forked ranks are safe), a clean command line, files only below tmp_path."""
 
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch is imported
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+gc.set_threshold(50_000, 20, 50)  # parsing a config makes a million small objects, and a sixth of its time was this
 
 
 @pytest.fixture(autouse=True)

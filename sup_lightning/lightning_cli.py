@@ -228,7 +228,8 @@ class UntrainedCLI(SupCLI):
     """Builds all that a run consists of, and runs nothing."""
 
     def _choose_run(self) -> None:
-        """No directory is claimed: nothing is written."""
+        """No directory is claimed, and no config saved where one is: nothing is written."""
+        self.save_config_callback = None
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         return super().instantiate_trainer(logger=False, **kwargs)

@@ -1,12 +1,15 @@
 """`sup` as users meet it: help, one-line errors, run directories, resuming, the same run again."""
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import pytest
@@ -14,12 +17,14 @@ import torch
 import yaml
 
 from sup_lightning import SyntheticFeatures, ToyModel, cli, fit
-from sup_lightning.experiment import Run
+from sup_lightning.experiment import Run, options_of, untrained
 from sup_lightning.run_directory import RunDirectory
 from tests.helpers import ROOT, TOY, same_weights
 
 SMALL = ["--sweep.seed", "2", "--data.steps_per_epoch", "20", "--data.batch_size", "32", "--data.val_batches", "1",
-         "--data.val_batch_size", "64", "--trainer.max_epochs", "2", "--threads", "1"]  # fmt: skip
+         "--data.val_batch_size", "64", "--trainer.max_epochs", "2", "--threads", "1",
+         "--trainer.callbacks", "[{class_path: SuperpositionMonitor}]"]  # fmt: skip
+"""Small, and without figures: to draw them takes longer than all else."""
 
 
 def sup(*arguments: str) -> int:
@@ -37,6 +42,22 @@ def small_fit(*more: str) -> int:
 
 def last_weights(run: str) -> dict[str, Any]:
     return torch.load(Path("lightning_logs") / "toy_relu-output_5-2" / run / "checkpoints" / "last.ckpt")["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all runs after one small one, `version_0`."""
+    folder = tmp_path_factory.mktemp("once")
+    with contextlib.chdir(folder), mock.patch.object(sys, "argv", ["sup"]):
+        assert small_fit() == 0
+    return folder / "lightning_logs"
+
+
+@pytest.fixture
+def finished(once: Path) -> Path:
+    """Here a small run was made before: its directory."""
+    shutil.copytree(once, "lightning_logs")
+    return Path("lightning_logs/toy_relu-output_5-2/version_0")
 
 
 def test_help_is_quick_and_needs_no_torch() -> None:
@@ -177,7 +198,8 @@ def test_an_export_from_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_ctrl_c_saves_and_exits_with_130() -> None:
     """A real Ctrl-C to the real command."""
-    command = [sys.executable, "-m", "sup_lightning", "fit", "--config", TOY, "--version", "run", "--threads", "1"]
+    endless = ["--version", "run", "--trainer.max_epochs", "-1"]
+    command = [sys.executable, "-m", "sup_lightning", "fit", "--config", TOY, *SMALL, *endless]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -191,11 +213,10 @@ def test_ctrl_c_saves_and_exits_with_130() -> None:
     assert last_weights("run")
 
 
-def test_two_runs_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
-    assert small_fit("--version", "a", "--trainer.max_epochs", "1") == 0
-    assert small_fit("--version", "b", "--trainer.max_epochs", "1", "--data.feature_probability", "0.5") == 0
+def test_two_runs_are_compared(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert small_fit("--version", "other", "--data.feature_probability", "0.5") == 0
     capsys.readouterr()
-    assert sup("compare", *(f"lightning_logs/toy_relu-output_5-2/{name}" for name in "ab")) == 0
+    assert sup("compare", str(finished), str(finished.with_name("other"))) == 0
     shown = capsys.readouterr().out
     assert "feature_probability" in shown
     assert "val/loss" in shown
@@ -207,13 +228,12 @@ def test_debug_shows_the_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_a_run_never_overwrites_another(capfd: pytest.CaptureFixture[str]) -> None:
-    assert small_fit("--version", "mine") == 0
+def test_a_run_never_overwrites_another(finished: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(finished, finished.with_name("mine"))
     before = last_weights("mine")
     assert small_fit("--version", "mine", "--seed_everything", "1") == 2
     assert "lightning_logs/toy_relu-output_5-2/mine already holds a run" in capfd.readouterr().err
     assert same_weights(before, last_weights("mine"))
-    assert small_fit() == 0
     assert small_fit() == 0
     folders = sorted(path.name for path in Path("lightning_logs/toy_relu-output_5-2").iterdir())
     assert folders == ["mine", "version_0", "version_1"]
@@ -255,10 +275,9 @@ def test_resume_continues_the_newest_run_in_place() -> None:
     ],
 )
 def test_resuming_with_other_data_or_optimiser_is_refused(
-    option: str, said: str, capfd: pytest.CaptureFixture[str]
+    option: str, said: str, finished: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert small_fit("--trainer.max_epochs", "1") == 0
-    assert small_fit("--ckpt_path", "last", option) == 2
+    assert small_fit("--ckpt_path", "last", "--trainer.max_epochs", "3", option) == 2
     assert said in capfd.readouterr().err
 
 
@@ -338,9 +357,8 @@ def test_a_saved_config_leaves_the_seed_open() -> None:
     assert settings["data"]["init_args"]["seed"] is None
 
 
-def test_a_corrupt_checkpoint_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
-    assert small_fit() == 0
-    Path("lightning_logs/toy_relu-output_5-2/version_0/checkpoints/last.ckpt").write_bytes(b"no")
+def test_a_corrupt_checkpoint_is_one_line(finished: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (finished / "checkpoints" / "last.ckpt").write_bytes(b"no")
     assert small_fit("--ckpt_path", "last") == 2
     assert "which is not a readable checkpoint" in capfd.readouterr().err
 
@@ -353,19 +371,16 @@ def test_the_saved_config_repeats_the_run_bit_for_bit() -> None:
     assert same_weights(last_weights("first"), last_weights("again"))
 
 
-def test_the_config_of_a_resumed_run_starts_a_new_one() -> None:
-    assert small_fit("--trainer.max_epochs", "1") == 0
-    assert small_fit("--ckpt_path", "last") == 0
-    assert sup("fit", "--config", "lightning_logs/toy_relu-output_5-2/version_0/config.yaml") == 0
+def test_the_config_of_a_resumed_run_starts_a_new_one(finished: Path) -> None:
+    assert small_fit("--ckpt_path", "last", "--trainer.max_epochs", "3") == 0
+    assert sup("fit", "--config", str(finished / "config.yaml")) == 0
     assert same_weights(last_weights("version_0"), last_weights("version_1"))
 
 
-def test_measuring_a_checkpoint_leaves_no_files(capfd: pytest.CaptureFixture[str]) -> None:
-    assert small_fit("--version", "run") == 0
-    folder = Path("lightning_logs/toy_relu-output_5-2/run")
+def test_measuring_a_checkpoint_leaves_no_files(finished: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = sorted(Path().rglob("*"))
-    saved = str(folder / "config.yaml")
-    for checkpoint in ("last", str(folder / "checkpoints" / "last.ckpt")):
+    saved = str(finished / "config.yaml")
+    for checkpoint in ("last", str(finished / "checkpoints" / "last.ckpt")):
         for command in ("validate", "test"):
             assert sup(command, "--config", saved, "--ckpt_path", checkpoint) == 0
     assert sorted(Path().rglob("*")) == before
@@ -374,19 +389,16 @@ def test_measuring_a_checkpoint_leaves_no_files(capfd: pytest.CaptureFixture[str
     assert "test/loss" in shown
 
 
-def test_predictions_are_those_of_the_model() -> None:
-    assert small_fit("--version", "run") == 0
-    folder = Path("lightning_logs/toy_relu-output_5-2/run")
-    assert sup("predict", "--config", str(folder / "config.yaml"), "--ckpt_path", "last") == 0
-    (output,) = torch.load(folder / "predictions.pt")
-    model = ToyModel.load_from_checkpoint(folder / "checkpoints" / "last.ckpt")
+def test_predictions_are_those_of_the_model(finished: Path) -> None:
+    assert sup("predict", "--config", str(finished / "config.yaml"), "--ckpt_path", "last") == 0
+    (output,) = torch.load(finished / "predictions.pt")
+    model = ToyModel.load_from_checkpoint(finished / "checkpoints" / "last.ckpt")
     data = SyntheticFeatures(5, sweep={"seed": 2}, val_batch_size=64)
     expected = model(data.batch("validation", 0, range(64), 64).features)
     torch.testing.assert_close(output, expected)
 
 
-def test_resuming_with_other_settings_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    assert small_fit("--version", "run") == 0
+def test_resuming_with_other_settings_is_refused(finished: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert small_fit("--ckpt_path", "last", "--model.importance_decay", "0.9") == 2
     assert "made with importance_decay=1.0, but the config has 0.9" in capfd.readouterr().err
     assert small_fit("--ckpt_path", "last", "--sweep.seed", "3") == 2
@@ -404,25 +416,30 @@ def test_print_config_is_a_config(capfd: pytest.CaptureFixture[str]) -> None:
     assert printed["sweep"]["seed"] == 2
 
 
-def test_the_python_api_is_the_command_line() -> None:
-    assert small_fit("--version", "typed") == 0
+def test_the_python_api_is_the_command_line(finished: Path) -> None:
+    trainer = {"max_epochs": 2, "callbacks": [{"class_path": "SuperpositionMonitor"}]}
     data = {"steps_per_epoch": 20, "batch_size": 32, "val_batches": 1, "val_batch_size": 64}
-    run = fit(TOY, version="called", sweep={"seed": 2}, data=data, trainer={"max_epochs": 2}, threads=1)
+    run = fit(TOY, version="called", sweep={"seed": 2}, data=data, trainer=trainer, threads=1)
     assert isinstance(run, Run)
     assert run.directory == Path("lightning_logs/toy_relu-output_5-2/called")
-    assert same_weights(last_weights("typed"), last_weights("called"))
+    assert same_weights(last_weights(finished.name), last_weights("called"))
     assert len(run.instances) == 4  # two epochs of two instances
     assert run.metrics["val/loss"] == pytest.approx(run.instances.tail(2)["loss"].mean(), rel=1e-5)
 
 
-def test_a_run_under_ddp_from_the_shell() -> None:
+def test_a_run_under_ddp_from_the_shell(finished: Path) -> None:
     """The installed command, two processes that it launches itself, one run directory."""
     command = [sys.executable, "-m", "sup_lightning", "fit", "--config", TOY, *SMALL, "--version", "two"]
     subprocess.run([*command, "--trainer.devices", "2", "--trainer.strategy", "ddp"], check=True, capture_output=True,
                    env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=100)  # fmt: skip
-    assert small_fit("--version", "one") == 0
-    one, two = last_weights("one"), last_weights("two")
+    one, two = last_weights(finished.name), last_weights("two")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-6)
     assert (ROOT / "configs").is_dir()
-    assert sorted(path.name for path in Path("lightning_logs/toy_relu-output_5-2").iterdir()) == ["one", "two"]
+    assert sorted(path.name for path in Path("lightning_logs/toy_relu-output_5-2").iterdir()) == ["two", "version_0"]
+
+
+def test_what_is_not_trained_writes_nothing() -> None:
+    built = untrained(options_of(TOY, data={"val_batches": 1, "val_batch_size": 64}))
+    built.trainer.validate(built.model, built.data, verbose=False)
+    assert not list(Path().iterdir())

@@ -10,7 +10,7 @@ from sup_lightning.modules import ToyModel
 from sup_lightning.studies.paper.absolute_value import SMALL, AbsoluteValue
 from sup_lightning.studies.study import Answer
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 
 @pytest.fixture(autouse=True)
@@ -57,12 +57,11 @@ def found(folder: Path, rare: tuple[Tensor, Tensor]) -> Answer:
             net.b[p < 0.5] = 0
 
     study = AbsoluteValue()
-    few = {"val_batch_size": 64, "val_batches": 1}
     small = AbsoluteValue.experiments[2]
     study.experiments = (*study.experiments[:2],)  # type: ignore[misc]
-    runs = planted(study, folder, plant, data=few, sweep={"seed": 6, "feature_probability": [1.0, 0.001]})
+    runs = planted(study, folder, plant, data=OWN_ROWS, sweep={"seed": 6, "feature_probability": [1.0, 0.001]})
     study.experiments = (small,)  # type: ignore[misc]
-    runs |= planted(study, folder, plant, data=few, sweep={"seed": 30})
+    runs |= planted(study, folder, plant, data=OWN_ROWS, sweep={"seed": 30})
     return answer(study, runs)
 
 

@@ -12,7 +12,7 @@ from sup_lightning.modules import ToyModel
 from sup_lightning.studies.study import Answer
 from sup_lightning.studies.toy.absolute_variants import LARGE, RUNS, AbsoluteVariants, absolute_covariance
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def found(folder: Path, shared: bool) -> Answer:
         net.b.copy_(torch.where(W_out.abs().sum(dim=1) > 0, 0.0, p / 2))
 
     study = AbsoluteVariants()
-    return answer(study, planted(study, folder, plant, data={"val_batch_size": 64, "val_batches": 1}))
+    return answer(study, planted(study, folder, plant, data=OWN_ROWS))
 
 
 def test_superposition_and_a_new_motif(tmp_path: Path) -> None:

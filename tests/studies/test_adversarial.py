@@ -8,7 +8,7 @@ from sup_lightning.modules import ToyModel
 from sup_lightning.studies.paper.adversarial import AdversarialVulnerability
 from sup_lightning.studies.study import Answer
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 
 def found(folder: Path, features_of_a_dimension: list[int]) -> Answer:
@@ -22,7 +22,7 @@ def found(folder: Path, features_of_a_dimension: list[int]) -> Answer:
             model.net.W[point * n_seeds : (point + 1) * n_seeds, : len(rows)] = rows
 
     study = AdversarialVulnerability()
-    return answer(study, planted(study, folder, plant, data={"val_batch_size": 64, "val_batches": 1}))
+    return answer(study, planted(study, folder, plant, data=OWN_ROWS))
 
 
 def test_shared_dimensions_are_vulnerable(tmp_path: Path) -> None:

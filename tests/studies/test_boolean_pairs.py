@@ -23,7 +23,7 @@ from sup_lightning.studies.toy.boolean_pairs import (
     BooleanPairs,
 )
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def plant_all_pairs(net: ComputationModel, instance: int, p: float) -> None:
 @pytest.fixture(scope="module")
 def naive(tmp_path_factory: pytest.TempPathFactory) -> Answer:
     study = BooleanPairs()
-    return answer(study, planted(study, tmp_path_factory.mktemp("naive"), plant_naive))
+    return answer(study, planted(study, tmp_path_factory.mktemp("naive"), plant_naive, data=OWN_ROWS))
 
 
 def test_naive_networks_and_a_packing_readout(naive: Answer) -> None:
@@ -154,7 +154,7 @@ def test_the_linear_control_leaves_what_a_sum_cannot_say(naive: Answer) -> None:
 
 def test_networks_that_do_nothing(tmp_path: Path) -> None:
     study = BooleanPairs()
-    result = answer(study, planted(study, tmp_path, plant_nothing))
+    result = answer(study, planted(study, tmp_path, plant_nothing, data=OWN_ROWS))
     assert result.verdict == Outcome.NOT_SUPPORTED
     assert result.claims[0].effect == pytest.approx(2, rel=0.01)  # twelve variances over six
     assert result.claims[4].effect == -6

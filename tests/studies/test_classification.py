@@ -23,7 +23,7 @@ from sup_lightning.studies.toy.classification import (
     excess_of,
 )
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 
 def circle(n: int, places: int) -> torch.Tensor:
@@ -49,8 +49,7 @@ def found(folder: Path, monkeypatch: pytest.MonkeyPatch, places: int, grows: boo
         model.net.b[:, -1] = 2.0
 
     study = Classification()
-    few = {"val_batch_size": 64, "val_batches": 1}
-    runs = planted(study, folder, plant, data=few, sweep={"seed": 8})
+    runs = planted(study, folder, plant, data=OWN_ROWS, sweep={"seed": 8})
     for name, run in runs.items():  # as if there had been an epoch before
         assert run.directory is not None
         table = pd.read_csv(run.directory / TABLE)

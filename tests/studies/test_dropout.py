@@ -13,7 +13,7 @@ from sup_lightning.functional.basis import random_rotations
 from sup_lightning.functional.keyed_random import keyed_uniform
 from sup_lightning.modules import ToyModel
 from sup_lightning.studies.study import Answer
-from sup_lightning.studies.toy import dropout
+from sup_lightning.studies.toy import dropout, dropout_measures
 from sup_lightning.studies.toy.dropout import Dropout
 from sup_lightning.studies.toy.dropout_measures import (
     ExactOptimum,
@@ -30,6 +30,8 @@ SPREAD = {2: 0.7184, 4: 0.00678, 5: 0.0251}
 """Of the exact loss over rotations, known from an enumeration of the masks on a fine grid of angles."""
 COARSE = {2: 0.716, 4: 0.0064, 5: 0.024}
 """The same on a coarse grid, which misses the extremes."""
+FEW = {"sweep": {"seed": 6, "dropout": [0.0, RATE]}, "data": {"val_batches": 1}}
+"""Rates, seeds and rows with which planted models are measured."""
 
 
 @cache
@@ -44,6 +46,7 @@ def turned(W: Tensor, seeds: list[int]) -> Tensor:
     return W.float() @ turns
 
 
+@cache
 def five_pairs() -> Tensor:
     """Ten features as antipodal pairs in five dimensions, turned to the best of some orientations."""
     W = torch.cat([torch.eye(5), -torch.eye(5)]) * 0.85
@@ -57,6 +60,8 @@ def five_pairs() -> Tensor:
 def found(folder: Path, monkeypatch: pytest.MonkeyPatch, disturbed: bool) -> Answer:
     """The answer on exact optima where masks were used (if `disturbed`) and on turned shapes elsewhere."""
     monkeypatch.setattr(dropout, "exact_optimum", lambda n_features, *_: optimum(n_features))
+    monkeypatch.setattr(dropout_measures, "N_ANGLES_TRAINED", 12)
+    monkeypatch.setattr(dropout_measures, "N_ROTATIONS", 24)
     large, apart = five_pairs(), torch.eye(2) * 0.9
 
     def plant(experiment: str, model: ToyModel) -> None:
@@ -77,7 +82,7 @@ def found(folder: Path, monkeypatch: pytest.MonkeyPatch, disturbed: bool) -> Ans
         if masked and n_features == 2:
             model.net.W[rates == 0] = turned(apart, seeds)[rates == 0]
 
-    return answer(Dropout(), planted(Dropout(), folder, plant))
+    return answer(Dropout(), planted(Dropout(), folder, plant, **FEW))
 
 
 def test_planted_optima_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

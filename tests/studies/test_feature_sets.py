@@ -25,7 +25,7 @@ from sup_lightning.studies.counterexamples.feature_sets import (
 )
 from sup_lightning.studies.study import Answer
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 LENGTH = 1.343
 """Of the best atoms of one basis."""
@@ -48,8 +48,7 @@ def found(folder: Path, blocks: str) -> Answer:
         model.net.W.mul_(LENGTH)
 
     study = FeatureSets()
-    few = {"val_batch_size": 64, "val_batches": 1}
-    return answer(study, planted(study, folder, plant, data=few, sweep={"seed": 48, "feature_probability": [0.1]}))
+    return answer(study, planted(study, folder, plant, data=OWN_ROWS, sweep={"seed": 48, "feature_probability": [0.1]}))
 
 
 def test_blocks_that_chose_by_chance(tmp_path: Path) -> None:

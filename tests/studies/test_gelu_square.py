@@ -12,7 +12,7 @@ from sup_lightning.nn import ComputationModel
 from sup_lightning.studies.study import Answer
 from sup_lightning.studies.toy.gelu_square import BIAS, PRODUCT, PRODUCT_WIDE, SMOOTH, GeluSquare, input_scale
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +48,8 @@ def plant(experiment: str, model: ToyModel, scale: float) -> None:
 
 def found(folder: Path, scale: float) -> Answer:
     study = GeluSquare()
-    few: dict[str, Any] = {"val_batch_size": 64, "val_batches": 1}
     sweep = {"seed": 6, "feature_probability": [1.0, 0.2]}
-    return answer(study, planted(study, folder, lambda *given: plant(*given, scale), data=few, sweep=sweep))
+    return answer(study, planted(study, folder, lambda *given: plant(*given, scale), data=OWN_ROWS, sweep=sweep))
 
 
 def test_small_gelus_make_parabolas(tmp_path: Path) -> None:

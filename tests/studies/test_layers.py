@@ -26,7 +26,7 @@ from sup_lightning.studies.toy.layers import (
     pairs_of_blocks,
 )
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 STEEP = 40.0
 
@@ -113,8 +113,7 @@ def found(folder: Path, n_exact: dict[str, int]) -> Answer:
             net.b[:, :k] = -STEEP / 2
 
     study = SeveralLayers(n_features=8, n_hidden=2)
-    few = {"val_batch_size": 64, "val_batches": 1}
-    return answer(study, planted(study, folder, plant, data=few))
+    return answer(study, planted(study, folder, plant, data=OWN_ROWS))
 
 
 def test_networks_that_compute_more_than_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from sup_lightning.modules import ToyModel
 from sup_lightning.studies.study import Answer
 from sup_lightning.studies.toy.many_levels import ManyLevels, naive_count
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 N_FEATURES = 8
 SHARED = {4: 3, 8: 7, 12: 8}
@@ -101,7 +101,7 @@ def found(folder: Path, rare: bool) -> Answer:
     law = {"set_size": N_FEATURES, "probability_of": "feature"}
     levels = {"class_path": "DiscreteValues", "init_args": {"levels": [1.0, 2.0, 3.0, 4.0, 5.0]}}
     features = {"class_path": "AnticorrelatedSets", "init_args": law | {"values": levels}}
-    few = {"val_batch_size": 64, "val_batches": 1, "features": features}
+    few = OWN_ROWS | {"features": features}
     sweep = {"seed": 6, "feature_probability": [0.1, 0.02]}
     return answer(study, planted(study, folder, plant, data=few, sweep=sweep))
 

@@ -15,7 +15,7 @@ from sup_lightning.studies.toy import many_pairs
 from sup_lightning.studies.toy.many_functions import rows_of
 from sup_lightning.studies.toy.many_pairs import SUMS, ManyPairs, best_built, built_neurons, interaction
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 
 @pytest.fixture(autouse=True)
@@ -83,8 +83,7 @@ def found(folder: Path, n_pairs: dict[int, int]) -> Answer:
                 net.W_out[k], net.b[k] = W_out, bias  # type: ignore[index]
 
     study = ManyPairs()
-    few = {"val_batch_size": 64, "val_batches": 1}
-    return answer(study, planted(study, folder, plant, data=few))
+    return answer(study, planted(study, folder, plant, data=OWN_ROWS))
 
 
 def test_what_beats_the_naive_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

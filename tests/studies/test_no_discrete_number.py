@@ -14,7 +14,7 @@ from sup_lightning.studies.counterexamples import no_discrete_number
 from sup_lightning.studies.counterexamples.no_discrete_number import RING, NoDiscreteNumber
 from sup_lightning.studies.study import Answer
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 FINEST = 64
 
@@ -58,8 +58,7 @@ def runs(small: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run
     def plant(experiment: str, model: ToyModel) -> None:
         put(model, "pentagon")
 
-    few = {"val_batch_size": 64, "val_batches": 1}
-    return planted(NoDiscreteNumber(), tmp_path_factory.mktemp("runs"), plant, data=few)
+    return planted(NoDiscreteNumber(), tmp_path_factory.mktemp("runs"), plant, data=OWN_ROWS)
 
 
 def put(model: ToyModel, shape: str) -> None:

@@ -13,7 +13,7 @@ from sup_lightning.studies.counterexamples import nonlinear_representation
 from sup_lightning.studies.counterexamples.nonlinear_representation import DEEP, NonlinearRepresentation
 from sup_lightning.studies.study import Answer
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 
 class Stretches(nn.Module):
@@ -60,7 +60,7 @@ def found(folder: Path, monkeypatch: pytest.MonkeyPatch, packed: bool) -> Answer
             net.encoder, net.decoder, net.head = linear.encoder, linear.decoder, linear.head
 
     study = NonlinearRepresentation()
-    return answer(study, planted(study, folder, plant, data={"val_batch_size": 64, "val_batches": 1}))
+    return answer(study, planted(study, folder, plant, data=OWN_ROWS))
 
 
 def test_a_stretch_of_the_line_for_each_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

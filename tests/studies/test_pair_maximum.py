@@ -13,13 +13,14 @@ from sup_lightning.modules import ToyModel
 from sup_lightning.nn import ComputationModel
 from sup_lightning.studies.toy.pair_maximum import ALONE, LINEAR, LINEAR_TOGETHER, TOGETHER, PairMaximum
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sup_lightning.studies.toy.pair_functions.GRID", 24)
     monkeypatch.setattr("sup_lightning.studies.toy.pair_maximum.GRID", 24)
+    monkeypatch.setattr("sup_lightning.studies.toy.pair_functions.COARSE", 16)
 
 
 @cache
@@ -73,7 +74,7 @@ def plant_maxima(experiment: str, model: ToyModel) -> None:
 
 def test_exact_maxima(tmp_path: Path) -> None:
     study = PairMaximum()
-    result = answer(study, planted(study, tmp_path, plant_maxima))
+    result = answer(study, planted(study, tmp_path, plant_maxima, data=OWN_ROWS))
     assert result.verdict == Outcome.SUPPORTED
     assert result.claims[0].effect == pytest.approx(0, abs=1e-9)
     assert result.claims[2].effect == pytest.approx(1, abs=0.02)
@@ -94,7 +95,7 @@ def test_few_neurons_at_work(tmp_path: Path) -> None:
         plant_neurons(experiment, model, n_pairs=3)
 
     study = PairMaximum()
-    result = answer(study, planted(study, tmp_path, plant))
+    result = answer(study, planted(study, tmp_path, plant, data=OWN_ROWS))
     assert result.verdict == Outcome.NOT_SUPPORTED
 
 

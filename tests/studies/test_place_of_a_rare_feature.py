@@ -26,7 +26,7 @@ from sup_lightning.studies.open.place_of_a_rare_feature import (
 )
 from sup_lightning.studies.places import Crossover
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 TIMES = {0.005: 6.8, 0.01: 6.3, 0.02: 5.4, 0.05: 3.7, 0.1: 2.36, 0.15: 1.65}
 SEVEN_SEEDS = {"seed": 6, "feature_probability": [[0.05 / times, *[0.05] * 6] for times in (1.0, 2.0, 3.0, 4.5, 7.0)]}
@@ -75,8 +75,9 @@ def test_verdicts(
     outcomes: str,
 ) -> None:
     instead(monkeypatch, power, hexagon, excess)
-    few = {"val_batch_size": 64, "val_batches": 1}
-    runs = planted(PlaceOfARareFeature(), tmp_path, lambda _, module: plant(module, until), sweep=SEVEN_SEEDS, data=few)
+    runs = planted(
+        PlaceOfARareFeature(), tmp_path, lambda _, module: plant(module, until), sweep=SEVEN_SEEDS, data=OWN_ROWS
+    )
     found = answer(PlaceOfARareFeature(), runs)
     names = {"Y": Outcome.SUPPORTED, "N": Outcome.NOT_SUPPORTED}
     assert [claim.outcome for claim in found.claims] == [names[each] for each in outcomes]

@@ -16,7 +16,7 @@ from sup_lightning.studies.study import Answer
 from sup_lightning.studies.toy import simultaneous_interference
 from sup_lightning.studies.toy.simultaneous_interference import ORTHOGONAL, OWN, SimultaneousInterference
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 P = 0.2
 OPPOSITE = [0, 3, 1, 4, 2, 5]
@@ -67,8 +67,7 @@ def found(folder: Path, monkeypatch: pytest.MonkeyPatch, oracle: bool) -> Answer
                 net.readers[name] = Oracle(*law) if oracle else net.readers["relu"]
 
     study = SimultaneousInterference()
-    few = {"val_batch_size": 64, "val_batches": 1}
-    runs = planted(study, folder, plant, data=few, sweep={"seed": 6, "feature_probability": [P]})
+    runs = planted(study, folder, plant, data=OWN_ROWS, sweep={"seed": 6, "feature_probability": [P]})
     return answer(study, runs)
 
 

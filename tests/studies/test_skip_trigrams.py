@@ -12,10 +12,9 @@ from sup_lightning.modules import ToyModel
 from sup_lightning.studies.toy.skip_trigrams import COHERENT, NARROW, SkipTrigramHeads
 from sup_lightning.studies.toy.trigram_heads import assignment_bound
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 EYE = torch.eye(6)
-FEW_ROWS = {"val_batch_size": 64, "val_batches": 1}  # the study itself counts all contexts
 ONE_BY_ONE = EYE[SkipTrigrams().labels].movedim(1, 0)
 """What a head for each destination writes, `[destination, source, label]`."""
 
@@ -64,7 +63,7 @@ def plant(experiment: str, module: ToyModel, shared: bool) -> None:
 
 def test_heads_that_share_trigrams_support_it(tmp_path: Path) -> None:
     study = SkipTrigramHeads()
-    found = answer(study, planted(study, tmp_path, lambda name, module: plant(name, module, True), data=FEW_ROWS))
+    found = answer(study, planted(study, tmp_path, lambda name, module: plant(name, module, True), data=OWN_ROWS))
     assert [claim.outcome for claim in found.claims] == [Outcome.SUPPORTED] * 7
     table = found.tables["heads"].set_index("model")
     assert float(table.loc["6 heads", "heads_of_a_trigram"]) == pytest.approx(1)
@@ -75,7 +74,7 @@ def test_heads_that_share_trigrams_support_it(tmp_path: Path) -> None:
 
 def test_a_trigram_for_each_head_does_not(tmp_path: Path) -> None:
     study = SkipTrigramHeads()
-    found = answer(study, planted(study, tmp_path, lambda name, module: plant(name, module, False), data=FEW_ROWS))
+    found = answer(study, planted(study, tmp_path, lambda name, module: plant(name, module, False), data=OWN_ROWS))
     outcomes = [claim.outcome for claim in found.claims]
     assert outcomes[0] == outcomes[3] == Outcome.NOT_SUPPORTED
     assert found.claims[3].effect == pytest.approx(1)
@@ -90,7 +89,7 @@ def test_the_bound_is_that_of_hand_made_heads() -> None:
 
 def test_options_reach_the_runs(tmp_path: Path) -> None:
     study = SkipTrigramHeads(n_destinations=4, n_random=1, d_head=8)
-    found = answer(study, planted(study, tmp_path, lambda name, module: None, data=FEW_ROWS))
+    found = answer(study, planted(study, tmp_path, lambda name, module: None, data=OWN_ROWS))
     assert len(found.tables["heads"]) == 8
     with pytest.raises(UserError, match="n_destinations is 3; allowed: at least 4"):
         SkipTrigramHeads(n_destinations=3)

@@ -11,7 +11,7 @@ from sup_lightning.modules import ToyModel
 from sup_lightning.studies.study import Answer
 from sup_lightning.studies.toy.square import ABSOLUTE, ABSOLUTE_NO_BIAS, SQUARE, SquareNeurons
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 OFF = 1e-6
 POINTS = [[p] * n + [OFF] * (12 - n) for p in (0.3, 0.05) for n in (12, 6, 3, 1)]
@@ -53,9 +53,8 @@ def plant(experiment: str, model: ToyModel, uses_all: bool) -> None:
 
 def found(folder: Path, uses_all: bool) -> Answer:
     study = SquareNeurons()
-    few: dict[str, Any] = {"val_batch_size": 64, "val_batches": 1}
     sweep = {"seed": 6, "feature_probability": POINTS}
-    return answer(study, planted(study, folder, lambda *given: plant(*given, uses_all), data=few, sweep=sweep))
+    return answer(study, planted(study, folder, lambda *given: plant(*given, uses_all), data=OWN_ROWS, sweep=sweep))
 
 
 def test_neurons_that_share_a_square(tmp_path: Path) -> None:

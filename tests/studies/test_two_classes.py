@@ -11,7 +11,7 @@ from sup_lightning.modules import ToyModel
 from sup_lightning.studies.study import Answer
 from sup_lightning.studies.toy.two_classes import DENSITY, IMPORTANCE, Classes, TwoClasses
 from sup_lightning.studies.verdict import Outcome
-from tests.studies.planting import answer, planted
+from tests.studies.planting import OWN_ROWS, answer, planted
 
 
 def frequent_alone() -> Tensor:
@@ -41,7 +41,7 @@ def found(folder: Path, differ: bool) -> Answer:
         model.net.b.zero_()
 
     study = TwoClasses()
-    return answer(study, planted(study, folder, plant, data={"val_batch_size": 64, "val_batches": 1}))
+    return answer(study, planted(study, folder, plant, data=OWN_ROWS))
 
 
 def test_classes_that_differ(tmp_path: Path) -> None:

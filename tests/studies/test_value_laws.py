@@ -1,18 +1,23 @@
 """T07, T08, T09 on weights made by hand, and what is known exactly of their value laws."""
 
 import math
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from sup_lightning.data import ConstantValue, DiscreteValues, UniformValues, ValueLaw
 from sup_lightning.errors import UserError
-from sup_lightning.functional.expected_loss import bottleneck_expected_loss, independent_supports
+from sup_lightning.functional.expected_loss import Pieces, bottleneck_expected_loss, independent_supports
 from sup_lightning.functional.phase import moments, superposition_boundary
 from sup_lightning.modules import ToyModel
 from sup_lightning.studies.study import Answer, Study
-from sup_lightning.studies.toy.phase_point import exact_phase_point, exact_savings, local_optima, phase_point, saving
+from sup_lightning.studies.toy import phase_point as exact
+from sup_lightning.studies.toy.phase_point import LocalOptima, exact_phase_point, exact_savings, phase_point, saving
 from sup_lightning.studies.toy.value_law_geometry import Geometry
 from sup_lightning.studies.toy.value_law_study import gate
 from sup_lightning.studies.toy.value_laws import BinaryFeatures, DiscreteLevels, NeverWeak
@@ -34,15 +39,30 @@ NATURAL: dict[str, ValueLaw] = {
 P_STAR = {"uniform": 4 / 7, "binary": 1 / 3, "levels": 0.477, "upper-half": 0.394}
 
 
+@cache
+def _found(p: tuple[float, ...], pieces: Pieces, search: Callable[[Tensor, Pieces], LocalOptima]) -> LocalOptima:
+    return search(torch.tensor(p, dtype=torch.float64), pieces)
+
+
+def local_optima(p: Tensor, pieces: Pieces, search: Any = exact.local_optima) -> LocalOptima:
+    """The module's own, looked for once for what several tests share."""
+    return _found(tuple(p.tolist()), tuple(pieces), search)
+
+
+@pytest.fixture(autouse=True)
+def _shared_optima(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "local_optima", local_optima)
+
+
 def law_of(experiment: str) -> ValueLaw:
     return (LAWS | NATURAL)[experiment.split("_")[-1]]
 
 
-def points(model: ToyModel) -> torch.Tensor:
+def points(model: ToyModel) -> Tensor:
     return torch.tensor(model.sweep.axes["feature_probability"], dtype=torch.float64)
 
 
-def plant_optima(model: ToyModel, p: torch.Tensor, law: ValueLaw) -> None:
+def plant_optima(model: ToyModel, p: Tensor, law: ValueLaw) -> None:
     """At each point the best exact weights."""
     found = local_optima(p, law.pieces)
     best, at = found.savings.argmax(-1), torch.arange(len(p))
@@ -50,7 +70,7 @@ def plant_optima(model: ToyModel, p: torch.Tensor, law: ValueLaw) -> None:
     model.net.b.copy_(found.b[at, best].repeat_interleave(model.sweep.n_seeds, 0))
 
 
-def plant_alone(model: ToyModel, p: torch.Tensor, law: ValueLaw, n_hidden: int) -> None:
+def plant_alone(model: ToyModel, p: Tensor, law: ValueLaw, n_hidden: int) -> None:
     """A dimension for each of the first features, the others at their mean."""
     model.net.W.zero_()
     model.net.W[:, :n_hidden] = torch.eye(n_hidden)
