@@ -3,13 +3,13 @@
 What `class_statistics` says of dense probes holds here of probes that read a few dimensions alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from sup_lightning.functional.class_statistics import Sums, linear_discriminant, mean_difference, within_classes
-from sup_lightning.functional.histograms import auc_of_counts
+from sup_lightning.functional.ranking import auc
 
 SMALL_SHRINKAGE = 1e-3
 """Part of the covariance that is replaced by a multiple of the identity where few dimensions are read."""
@@ -96,42 +96,6 @@ def logistic_direction(activations: Tensor, labels: Tensor, validation: Tensor) 
         return auc(activations[validation].double() @ fitted(strength, ~validation), labels[validation])
 
     return fitted(max(STRENGTHS, key=quality), torch.ones_like(validation))
-
-
-def auc_of_weights(scores: Tensor, labels: Tensor) -> Callable[[Tensor], float]:
-    """AUC of scores as a function of the weight of each sample; exact, ties counted half.
-
-    The scores are sorted once, so that many resamples cost little.
-
-    Args:
-        scores: `[n]`.
-        labels: `[n]`, 0 or 1; samples with another label are left out.
-
-    >>> of = auc_of_weights(torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([0, 1, 0, 1]))
-    >>> of(torch.ones(4)), of(torch.tensor([1.0, 1.0, 0.0, 1.0]))
-    (0.875, 1.0)
-    """
-    values, place = scores.unique(return_inverse=True)
-    negative, positive = labels == 0, labels == 1
-
-    def auc(weights: Tensor) -> float:
-        weights = weights.double()
-        counts = [
-            torch.zeros(len(values), dtype=torch.float64).index_add_(0, place[chosen], weights[chosen])
-            for chosen in (negative, positive)
-        ]
-        return float(auc_of_counts(*counts))
-
-    return auc
-
-
-def auc(scores: Tensor, labels: Tensor) -> float:
-    """Probability that a sample of class 1 scores above one of class 0, ties counted half; NaN if a class is missing.
-
-    >>> auc(torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([0, 1, 0, 1]))
-    0.875
-    """
-    return auc_of_weights(scores, labels)(torch.ones(len(scores)))
 
 
 def class_rates(classes: Tensor, labels: Tensor, n_classes: int, prior: float = 1.0) -> Tensor:

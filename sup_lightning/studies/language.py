@@ -45,17 +45,20 @@ class LanguageStudy(Study):
     def overrides(self, experiment: str) -> dict[str, Any]:
         return {} if self.text == "stdlib" else {"data": self.text_settings()}
 
-    def answer(self, runs: Mapping[str, Run]) -> Answer:
+    def subjects(self, runs: Mapping[str, Run]) -> dict[str, Subject]:
+        """The models to ask, by experiment, or the given one by its name."""
         if self.model is not None:
-            subjects = {without_folders(self.model): given_subject(self.model, _text_data(self.text_settings()))}
-        else:
-            subjects = {name: Subject.of_run(run) for name, run in runs.items()}
+            return {without_folders(self.model): given_subject(self.model, text_data(self.text_settings()))}
+        return {name: Subject.of_run(run) for name, run in runs.items()}
+
+    def answer(self, runs: Mapping[str, Run]) -> Answer:
+        subjects = self.subjects(runs)
         answer = self.measure(subjects)
         return dataclasses.replace(answer, gate="; ".join(filter(None, (unfit(subjects), answer.gate))))
 
     @abstractmethod
     def measure(self, subjects: Mapping[str, Subject]) -> Answer:
-        """Measure the models (by experiment, or the given one by its name), compare, draw, and claim."""
+        """Measure the models, compare, draw, and claim."""
 
 
 def unfit(subjects: Mapping[str, Subject]) -> str:
@@ -67,7 +70,8 @@ def unfit(subjects: Mapping[str, Subject]) -> str:
     )
 
 
-def _text_data(settings: dict[str, Any]) -> TextData:
+def text_data(settings: dict[str, Any]) -> TextData:
+    """A text as its config describes it, not yet prepared."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(TextData, "data")
     return parser.instantiate_classes(parser.parse_object({"data": settings})).data

@@ -38,6 +38,7 @@ MODULES = {
     "X04": "counterexamples.feature_sets",
     "N03": "neurons.all_neurons",
     "P01": "probing.simple_features",
+    "P02": "probing.shared_features",
     "O01": "open.place_of_a_rare_feature",
 }
 """The module of each study below `sup_lightning.studies`; it holds one subclass of Study with that id."""

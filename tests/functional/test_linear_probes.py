@@ -5,14 +5,11 @@ from itertools import combinations
 import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from sup_lightning.functional.class_statistics import Sums, linear_discriminant
 from sup_lightning.functional.keyed_random import keyed_normal, keyed_uniform
 from sup_lightning.functional.linear_probes import (
-    auc,
-    auc_of_weights,
     class_rates,
     forward_selection,
     logistic_direction,
@@ -93,19 +90,6 @@ def test_nothing_is_left_along_a_direction_that_is_removed() -> None:
     unit = direction / direction.norm()
     for one, other in zip(removed, sums_of(x - torch.outer(x @ unit, unit), labels), strict=True):
         torch.testing.assert_close(one, other)
-
-
-def test_auc_is_that_of_scikit_learn() -> None:
-    scores = (keyed_uniform("scores", [0], 0, (300,))[0] * 20).round()  # many ties
-    labels = (keyed_uniform("labels", [0], 0, (300,))[0] + scores / 40 > 0.7).long()
-    weights = keyed_uniform("weights", [0], 0, (300,))[0]
-    assert auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    expected = roc_auc_score(labels, scores, sample_weight=weights)
-    assert auc_of_weights(scores, labels)(weights) == pytest.approx(expected, abs=1e-9)
-    left_out = labels.clone()
-    left_out[:100] = -1
-    assert auc(scores, left_out) == pytest.approx(roc_auc_score(labels[100:], scores[100:]), abs=1e-12)
-    assert auc(scores, torch.ones(300)) != auc(scores, torch.ones(300))  # NaN without a negative
 
 
 def test_logistic_regression_finds_the_direction_and_the_penalty() -> None:

@@ -6,6 +6,7 @@ from torch import Tensor
 from sup_lightning.data.tokenizer import token_texts
 from sup_lightning.functional.nulls import matched_tokens
 from sup_lightning.functional.text_rules import before, text_rules
+from sup_lightning.studies.rules import shown
 from sup_lightning.studies.subjects import Subject, Windows
 
 NUMBER, RANDOM_TOKENS = "number", "random tokens"
@@ -38,7 +39,7 @@ def features_of(subject: Subject, windows: Windows) -> dict[str, Tensor]:
         genre = torch.from_numpy(data.val.genre_of_document)[windows.documents]
         labels[f"genre {data.genres[0]}"] = (genre == 0).long()
     for first, second in common_pairs(tokens, data.d_vocab, N_PAIRS):
-        name = f"{_shown(texts[first])} before {_shown(texts[second])}"
+        name = f"{shown(texts[first])} before {shown(texts[second])}"
         labels[name] = (before(tokens) == first).long().where((tokens == second) & (before(tokens) >= 0), -1)
     return labels
 
@@ -60,8 +61,3 @@ def common_pairs(tokens: Tensor, d_vocab: int, n_pairs: int) -> list[tuple[int, 
     for each in pair[possible][order].tolist():
         found.setdefault(each % d_vocab, each // d_vocab)
     return [(first, second) for second, first in found.items()][:n_pairs]
-
-
-def _shown(text: str) -> str:
-    """A token's text with what is invisible made visible."""
-    return text.replace(" ", "·").replace("\n", "↵").replace("\t", "→")

@@ -12,13 +12,12 @@ from sup_lightning.functional.class_statistics import Sums, linear_discriminant,
 from sup_lightning.functional.interchange import interchanged, matched_pairs, moved_as_far
 from sup_lightning.functional.keyed_random import keyed_uniform
 from sup_lightning.functional.linear_probes import (
-    auc,
-    auc_of_weights,
     class_rates,
     logistic_direction,
     sparse_discriminants,
     without_direction,
 )
+from sup_lightning.functional.ranking import auc, auc_of_weights
 from sup_lightning.functional.selectivity import random_directions
 from sup_lightning.functional.text_rules import before
 from sup_lightning.studies.probing.sample import N_FOLDS, Reading, Sample, read
@@ -146,6 +145,19 @@ def probe_all(subject: Subject, sample: Sample, labels: Mapping[str, Tensor]) ->
     return found
 
 
+def can_be_probed(labels: Tensor, sample: Sample, fewest: int) -> bool:
+    """Whether there are enough tokens of both labels to fit to, and to judge; and some to choose the penalty with.
+
+    Args:
+        labels: `[N, T]`, -1 where a token is left out.
+        sample: The text.
+        fewest: Tokens of each label, both among the training tokens and among the judged ones.
+    """
+    fitted, kept = sample.part[sample.kept] < N_FITTED, labels[sample.kept]
+    needed = [(labels[sample.training], fewest), (labels[sample.judged], fewest), (kept[fitted], 1), (kept[~fitted], 1)]
+    return all(int((part == which).sum()) >= least for part, least in needed for which in (0, 1))
+
+
 class _Probes:
     """Probes of one feature, fitted to the training tokens.
 
@@ -162,7 +174,7 @@ class _Probes:
         self.truth, self.kept = labels[sample.judged], labels[sample.kept]
         self.sums = trained.sums(name)
         self.shrinkage = chosen_shrinkage(trained, name, self.kept, sample)
-        self.probe = _discriminant(self.sums, self.shrinkage)
+        self.probe = discriminant(self.sums, self.shrinkage)
         known = self.kept >= 0
         validation = sample.part[sample.kept][known] >= N_FITTED
         self.directions = {
@@ -180,10 +192,10 @@ class _Probes:
 
     def dense(self) -> dict[str, Score]:
         """Of probes that read all neurons, and what is left when the first one's direction is removed."""
-        rest = _discriminant(without_direction(self.sums, self.probe), self.shrinkage)
+        rest = discriminant(without_direction(self.sums, self.probe), self.shrinkage)
         unit = self.probe / self.probe.norm()
         shrinkage = chosen_shrinkage(self.initial, self.name, self.kept, self.sample)
-        untrained = _discriminant(self.initial.sums(self.name), shrinkage)
+        untrained = discriminant(self.initial.sums(self.name), shrinkage)
         return {name: self.score(direction) for name, direction in self.directions.items()} | {
             "initial weights": self.score(untrained, self.initial),
             "probe removed": self.score(rest - (rest @ unit) * unit),
@@ -192,7 +204,7 @@ class _Probes:
     def shuffled(self, labels: Sequence[Tensor]) -> dict[str, Score]:
         """Of probes fitted to shuffled labels and judged on them, mean over draws."""
         draws = [
-            auc_of_weights(self.trained.judged @ _discriminant(sums, self.shrinkage).float(), drawn)
+            auc_of_weights(self.trained.judged @ discriminant(sums, self.shrinkage).float(), drawn)
             for sums, drawn in zip(self.trained.shuffled[self.name], labels, strict=True)
         ]
         return {"shuffled labels": lambda weights: sum(draw(weights) for draw in draws) / len(draws)}
@@ -249,7 +261,8 @@ class _Probes:
         return Interchange(base, shift(other), along)
 
 
-def _discriminant(sums: Sums, shrinkage: float) -> Tensor:
+def discriminant(sums: Sums, shrinkage: float) -> Tensor:
+    """The dense probe, `[d_mlp]`."""
     return linear_discriminant(*sums, shrinkage)[0]
 
 
@@ -265,7 +278,7 @@ def chosen_shrinkage(reading: Reading, feature: str, kept: Tensor, sample: Sampl
     fitted = reduce(Sums.plus, reading.folds[feature][:N_FITTED])
     judged = sample.part[sample.kept] >= N_FITTED
     activations, labels = reading.kept[judged], kept[judged]
-    return max(SHRINKAGES, key=lambda each: auc(activations @ _discriminant(fitted, each).float(), labels))
+    return max(SHRINKAGES, key=lambda each: auc(activations @ discriminant(fitted, each).float(), labels))
 
 
 def _both_ways(without: Tensor, having: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -296,7 +309,7 @@ def cosines_of_halves(folds: Sequence[Sums], shrinkage: float) -> Tensor:
     """Cosine of the probes of half of the folds and of the others, for each way to halve them, `[n_halvings]`."""
 
     def probe(chosen: Sequence[int]) -> Tensor:
-        return _discriminant(reduce(Sums.plus, (folds[number] for number in chosen)), shrinkage)
+        return discriminant(reduce(Sums.plus, (folds[number] for number in chosen)), shrinkage)
 
     halves = [half for half in combinations(range(N_FOLDS), N_FOLDS // 2) if 0 in half]
     rest = [[number for number in range(N_FOLDS) if number not in half] for half in halves]

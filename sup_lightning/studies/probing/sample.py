@@ -24,8 +24,8 @@ N_FOLDS = 6
 JUDGED, LEFT_OUT = -1, -2
 KEPT_TOKENS = 16_384
 """Most training tokens whose activations are kept, for what cannot be had from sums."""
-MOST_NEURONS = 8192
-"""Beyond, covariances of the neurons take too long."""
+MOST_NEURONS = 4096
+"""Beyond, covariances and rotations of the neurons take too long."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def read(
         reject("model", f"{d_mlp} neurons", f"a model of at most {MOST_NEURONS} neurons in its last layer")
     post_name, residual_name = f"{last}.mlp.hook_post", f"{last}.hook_resid_mid"
     moments = NeuronMoments(d_mlp)
-    folds = {name: [ClassSums(2, d_mlp, products=True) for _ in range(N_FOLDS)] for name in labels}
+    folds = [_FoldSums(labels, d_mlp) for _ in range(N_FOLDS)]
     dealt_anew = {name: [ClassSums(2, d_mlp) for _ in draws] for name, draws in shuffled.items()}
     kept: dict[str, list[Tensor]] = {name: [] for name in ("judged", "kept", "residual_judged", "residual_kept")}
     row = 0
@@ -166,8 +166,7 @@ def read(
             inside = part == fold
             activations = post[inside]
             moments.update(activations)
-            for name, sums in folds.items():
-                sums[fold].update(activations, labels[name][rows][inside])
+            folds[fold].update(activations, {name: label[rows][inside] for name, label in labels.items()})
         inside = sample.training[rows]
         for name, draws in dealt_anew.items():
             for drawn, sums_of_draw in zip(shuffled[name], draws, strict=True):
@@ -177,7 +176,7 @@ def read(
             kept[f"residual_{name}"].append(residual[chosen])
     variance = moments.compute().variance
     unit = variance.where(variance > 1e-12, 1.0).sqrt()
-    of_folds = {name: [each.compute().scaled(1 / unit) for each in sums] for name, sums in folds.items()}
+    of_folds = {name: [each.sums(name).scaled(1 / unit) for each in folds] for name in labels}
     of_draws = {}
     for name, draws in dealt_anew.items():
         second = reduce(Sums.plus, of_folds[name]).second
@@ -186,3 +185,35 @@ def read(
     for name in ("judged", "kept"):
         arrays[name] /= unit.float()
     return Reading(net, unit.float(), of_folds, of_draws, **arrays)
+
+
+class _FoldSums:
+    """Sums over the labels of many features; the products of neurons are summed once for all that know as many tokens.
+
+    Args:
+        labels: Of each feature, -1 where a token is left out.
+        d_mlp: Number of neurons.
+    """
+
+    def __init__(self, labels: Mapping[str, Tensor], d_mlp: int) -> None:
+        known: list[Tensor] = []
+        self.group: dict[str, int] = {}
+        for name, label in labels.items():
+            mask = label >= 0
+            same = [number for number, each in enumerate(known) if torch.equal(mask, each)]
+            self.group[name] = same[0] if same else len(known)
+            known += [] if same else [mask]
+        self.first = {name: ClassSums(2, d_mlp) for name in labels}
+        self.products = [ClassSums(1, d_mlp, products=True) for _ in known]
+
+    def update(self, activations: Tensor, labels: Mapping[str, Tensor]) -> None:
+        """Add tokens: activations `[n, d_mlp]`, labels `[n]` of each feature."""
+        for number, products in enumerate(self.products):
+            label = labels[next(name for name, group in self.group.items() if group == number)]
+            products.update(activations, label.clamp(max=0))
+        for name, first in self.first.items():
+            first.update(activations, labels[name])
+
+    def sums(self, name: str) -> Sums:
+        """Over the labels of one feature."""
+        return self.first[name].compute()._replace(second=self.products[self.group[name]].compute().second)

@@ -11,7 +11,7 @@ from sup_lightning.errors import require_positive
 from sup_lightning.functional.intervals import document_interval
 from sup_lightning.studies.language import LanguageStudy
 from sup_lightning.studies.probing.features import OF_THE_TOKEN, features_of
-from sup_lightning.studies.probing.probed import BASELINES, FEW, KS, N_DRAWS, N_FITTED, Probed, probe_all
+from sup_lightning.studies.probing.probed import BASELINES, FEW, KS, N_DRAWS, Probed, can_be_probed, probe_all
 from sup_lightning.studies.probing.sample import Sample
 from sup_lightning.studies.probing.simple_features_figures import interchange_bars, overview, sparsity_curves
 from sup_lightning.studies.study import Answer, Picture
@@ -69,7 +69,9 @@ class SimpleFeatures(LanguageStudy):
     def measure(self, subjects: Mapping[str, Subject]) -> Answer:
         (subject,) = subjects.values()
         sample = Sample.of(subject, self.n_windows)
-        features, rare = enough(features_of(subject, sample.windows), sample)
+        labels = features_of(subject, sample.windows)
+        features = {name: label for name, label in labels.items() if can_be_probed(label, sample, FEWEST_TOKENS)}
+        rare = {name: int((label == 1).sum()) for name, label in labels.items() if name not in features}
         found = probe_all(subject, sample, features)
         context = {name: each for name, each in found.items() if name not in OF_THE_TOKEN}
         if not context:
@@ -105,24 +107,6 @@ INTERCHANGE = (
     "size of the part that placebos make (as far along differences of two tokens of one class); and what the 8 "
     "neurons of the sparse probe make, beside 8 random ones."
 )
-
-
-def enough(labels: Mapping[str, Tensor], sample: Sample) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """The features of which there are enough tokens; of the others, how many tokens have them."""
-    fitted = sample.part[sample.kept] < N_FITTED
-
-    def fewest(*parts: Tensor) -> int:
-        return min(int((part == which).sum()) for part in parts for which in (0, 1))
-
-    kept, rare = {}, {}
-    for name, label in labels.items():
-        of_kept = label[sample.kept]
-        counted = fewest(label[sample.training], label[sample.judged])
-        if counted >= FEWEST_TOKENS and fewest(of_kept[fitted], of_kept[~fitted]) > 0:
-            kept[name] = label
-        else:
-            rare[name] = int((label == 1).sum())
-    return kept, rare
 
 
 def reading_of(row: Mapping[str, float]) -> str:
